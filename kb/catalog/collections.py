@@ -1,0 +1,161 @@
+"""Collections and their generations in the catalog."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, insert, select, text, update
+
+from kb.catalog.engine import now
+from kb.catalog.tables import collections, generations
+from kb.schema import FieldType, Recipe, Schema
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCollection:
+    """One collection as the catalog holds it.
+
+    Attributes:
+        id: The row's number.
+        name: Unique in the knowledge base.
+        schema: The fields, key and template that its documents were stored with.
+        recipe: How its vectors were made.
+        dimension: The length of a vector.
+        fingerprint: The model's answer to three fixed sentences: 3 × dimension float32.
+        generation: The name of the Chroma collection that serves it.
+        change: Grows by one with every write; caches compare it.
+        created: When it was first stored.
+    """
+
+    id: int
+    name: str
+    schema: Schema
+    recipe: Recipe
+    dimension: int
+    fingerprint: bytes
+    generation: str
+    change: int
+    created: str
+
+
+def find_collection(connection: Connection, name: str) -> StoredCollection | None:
+    """Return the collection of that name, or None."""
+    row = connection.execute(_query().where(collections.c.name == name)).first()
+    return None if row is None else _collection(row)
+
+
+def list_collections(connection: Connection) -> list[StoredCollection]:
+    """Return all collections by name."""
+    return [_collection(row) for row in connection.execute(_query().order_by(collections.c.name))]
+
+
+def add_collection(
+    connection: Connection, name: str, schema: Schema, recipe: Recipe, *, dimension: int, fingerprint: bytes
+) -> StoredCollection:
+    """Store a new collection with its first generation and the indexes that its filters use."""
+    created = now()
+    result = connection.execute(
+        insert(collections).values(
+            name=name,
+            schema=schema.to_json(),
+            recipe=recipe.to_json(),
+            dimension=dimension,
+            fingerprint=fingerprint,
+            created=created,
+        )
+    )
+    collection_id = int(result.inserted_primary_key[0])
+    generation = f"{name}-g1"
+    added = connection.execute(
+        insert(generations).values(
+            collection_id=collection_id, name=generation, recipe_hash=recipe.hash, state="active", created=created
+        )
+    )
+    connection.execute(
+        update(collections)
+        .where(collections.c.id == collection_id)
+        .values(generation_id=int(added.inserted_primary_key[0]))
+    )
+    _index_fields(connection, collection_id, schema)
+    return StoredCollection(
+        collection_id, name, schema, recipe, dimension, fingerprint, generation, 0, created
+    )
+
+
+def replace_schema(connection: Connection, stored: StoredCollection, schema: Schema, recipe: Recipe) -> StoredCollection:
+    """Store a changed declaration; the caller has made sure that the documents fit it."""
+    connection.execute(
+        update(collections)
+        .where(collections.c.id == stored.id)
+        .values(schema=schema.to_json(), recipe=recipe.to_json())
+    )
+    _index_fields(connection, stored.id, schema)
+    return replace(stored, schema=schema, recipe=recipe)
+
+
+def delete_collection(connection: Connection, stored: StoredCollection) -> None:
+    """Delete a collection with everything in it, vectors excepted: other collections may share them."""
+    for name in _field_indexes(connection, stored.id):
+        connection.execute(text(f'DROP INDEX "{name}"'))
+    connection.execute(delete(collections).where(collections.c.id == stored.id))
+
+
+def next_change(connection: Connection, collection_id: int) -> int:
+    """Count one more write to the collection and return the new number."""
+    statement = (
+        update(collections)
+        .where(collections.c.id == collection_id)
+        .values(change=collections.c.change + 1)
+        .returning(collections.c.change)
+    )
+    return int(connection.execute(statement).scalar_one())
+
+
+def current_change(connection: Connection, collection_id: int) -> int:
+    """Return the number of the last write to the collection."""
+    return int(connection.execute(select(collections.c.change).where(collections.c.id == collection_id)).scalar_one())
+
+
+def _query() -> select[tuple[object, ...]]:
+    return select(collections, generations.c.name.label("generation")).outerjoin(
+        generations, generations.c.id == collections.c.generation_id
+    )
+
+
+def _collection(row: Row[tuple[object, ...]]) -> StoredCollection:
+    return StoredCollection(
+        row.id,
+        row.name,
+        Schema.from_json(row.schema),
+        Recipe.from_json(row.recipe),
+        row.dimension,
+        row.fingerprint,
+        row.generation,
+        row.change,
+        row.created,
+    )
+
+
+def _field_indexes(connection: Connection, collection_id: int) -> set[str]:
+    prefix = f"field_{collection_id}_"
+    rows = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'index'"))
+    return {name for (name,) in rows if name.startswith(prefix)}
+
+
+def _index_fields(connection: Connection, collection_id: int, schema: Schema) -> None:
+    """Create one expression index per filterable field; it names the collection, so that it holds only its rows."""
+    present = _field_indexes(connection, collection_id)
+    for declared in schema.fields.values():
+        name = f"field_{collection_id}_{declared.name}"
+        if declared.many or declared.type is FieldType.TEXT or name in present:
+            continue
+        connection.execute(
+            text(
+                f'CREATE INDEX "{name}" ON documents(json_extract(fields, \'$.{declared.name}\')) '
+                f"WHERE collection_id = {collection_id}"
+            )
+        )

@@ -1,0 +1,205 @@
+"""Opening the catalog: SQLite with WAL and full fsync, migrated when it is older, refused when it is newer."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy
+from sqlalchemy import event
+
+from kb.catalog.filter_sql import register_functions
+from kb.catalog.tables import HEAD, catalog_info
+from kb.errors import DamagedError, LimitError, NewerCatalogError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILE_NAME: Final = "catalog.sqlite3"
+_BUSY_SECONDS: Final = 5
+
+
+class Catalog:
+    """An open catalog: hands out transactions.
+
+    Safe to use from several threads; SQLite admits one writer at a time.
+
+    Attributes:
+        path: The file.
+        writing: Held by a write from its first look at the stored state to its commit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Connect to an existing, migrated file; use ``open_catalog``."""
+        self.path = path
+        self.writing = threading.RLock()
+        self._engine = sqlalchemy.create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS})
+        event.listen(self._engine, "connect", _configure)
+        event.listen(self._engine, "begin", _begin)
+        self._writer = self._engine.execution_options(kb_write=True)
+
+    @contextmanager
+    def read(self) -> Iterator[sqlalchemy.Connection]:
+        """Yield a connection in one snapshot; what is written meanwhile is not seen."""
+        with translated_errors(self.path), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sqlalchemy.Connection]:
+        """Yield a connection in one transaction: committed with fsync on success, rolled back on any error."""
+        with translated_errors(self.path), self._writer.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections; the write-ahead log is folded into the file."""
+        self._engine.dispose()
+
+
+def open_catalog(path: Path, *, version: str) -> Catalog:
+    """Return the open catalog, creating or migrating it first.
+
+    A catalog from before this release is copied to ``catalog.before-REVISION.sqlite3`` beside it, then migrated.
+
+    Args:
+        path: The file; its folder must exist.
+        version: The version of this release, recorded as the last writer of the schema.
+
+    Raises:
+        NewerCatalogError: A newer release wrote it; the file is untouched.
+        DamagedError: It is not a readable SQLite file.
+    """
+    with translated_errors(path):
+        found, writer = _stored_revision(path)
+        if found != HEAD:
+            if found is not None and found not in _known_revisions():
+                raise NewerCatalogError(
+                    f"{path} was written by kb {writer}, which is newer than this kb {version}",
+                    unchanged="the catalog was not touched",
+                    hint=f"pip install 'kb>={writer}'",
+                )
+            _migrate(path, found, version)
+    return Catalog(path)
+
+
+def _stored_revision(path: Path) -> tuple[str | None, str]:
+    """Return the Alembic revision (None for a new file) and the version that wrote it, without writing anything."""
+    if not path.exists() or path.stat().st_size == 0:
+        return None, ""
+    connection = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+    try:
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if "alembic_version" not in names:
+            if names:
+                raise DamagedError(f"{path} is an SQLite file, but not a catalog", hint="move it away")
+            return None, ""
+        (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        row = connection.execute("SELECT value FROM catalog_info WHERE name = 'kb_version'").fetchone()
+        return str(revision), str(row[0]) if row else "?"
+    finally:
+        connection.close()
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def migrations_folder() -> Path:
+    """Return the folder of the Alembic scripts: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    installed = package / "migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def _alembic_config(path: Path | None) -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    if path is not None:
+        config.attributes["path"] = path
+    return config
+
+
+def _known_revisions() -> set[str]:
+    from alembic.script import ScriptDirectory
+
+    return {script.revision for script in ScriptDirectory.from_config(_alembic_config(None)).walk_revisions()}
+
+
+def _migrate(path: Path, found: str | None, version: str) -> None:
+    from alembic import command
+
+    if found is not None:
+        copy_catalog(path, path.with_name(f"catalog.before-{HEAD}.sqlite3"))
+    # Built under another name: a killed first start leaves no half-made catalog under the real one.
+    target = path if found is not None else path.with_suffix(".new")
+    if found is None:
+        target.unlink(missing_ok=True)
+    engine = sqlalchemy.create_engine(f"sqlite:///{target}")
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    try:
+        with engine.execution_options(kb_write=True).begin() as connection:
+            config = _alembic_config(target)
+            config.attributes["connection"] = connection
+            command.upgrade(config, HEAD)
+            connection.execute(catalog_info.delete().where(catalog_info.c.name == "kb_version"))
+            connection.execute(catalog_info.insert().values(name="kb_version", value=version))
+    finally:
+        engine.dispose()
+    if target is not path:
+        target.replace(path)
+
+
+def copy_catalog(path: Path, target: Path) -> None:
+    """Copy a catalog that may be in use to a new file, consistently."""
+    temporary = target.with_suffix(".part")
+    temporary.unlink(missing_ok=True)
+    source = sqlite3.connect(path)
+    copy = sqlite3.connect(temporary)
+    try:
+        source.backup(copy)
+    finally:
+        copy.close()
+        source.close()
+    shutil.move(temporary, target)
+
+
+def _configure(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # the begin event below says BEGIN; the driver must not
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -65536"):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("PRAGMA mmap_size = 1073741824")
+    register_functions(connection)
+
+
+def _begin(connection: sqlalchemy.Connection) -> None:
+    # A transaction that will write says so at once: one that starts by reading can fail to become a writer later.
+    write = connection.get_execution_options().get("kb_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+@contextmanager
+def translated_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of SQLite that a user can do something about into ours."""
+    try:
+        yield
+    except (sqlalchemy.exc.DatabaseError, sqlite3.DatabaseError) as error:
+        message = str(getattr(error, "orig", None) or error)
+        if "full" in message:
+            raise LimitError(
+                f"no space left for {path}", unchanged="nothing of this write was kept", hint="free space, try again"
+            ) from error
+        if "malformed" in message or "not a database" in message:
+            raise DamagedError(f"{path} is damaged: {message}", hint="restore a backup") from error
+        raise
+
+
+def now() -> str:
+    """Return the current time as the catalog stores it: UTC, ISO 8601, microseconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,210 @@
+"""Jobs and their rejects in the catalog."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import func, insert, select, update
+
+from kb.catalog.engine import now
+from kb.catalog.tables import collections, jobs, rejects
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+MAX_STORED_REJECTS: Final = 10_000
+_MAX_ERROR: Final = 2_000
+
+
+class JobStatus(StrEnum):
+    """Where a job stands.
+
+    ::
+
+        running ──▶ done         every row is in
+           │ ├────▶ partial      some rows were rejected; the rest is in
+           │ └────▶ failed       stopped by an error; what was acknowledged is in
+           └──────▶ interrupted  killed or cancelled; what was acknowledged is in; can be resumed
+        interrupted, failed ──▶ running (resume)
+    """
+
+    RUNNING = "running"
+    DONE = "done"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of the rows read so far: ``read = new + updated + fields_only + unchanged + rejected``.
+
+    ``embedded`` counts the texts for which the model was called.
+    """
+
+    read: int = 0
+    new: int = 0
+    updated: int = 0
+    fields_only: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    embedded: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        """Return the sum, figure by figure."""
+        return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One recorded, resumable operation.
+
+    Attributes:
+        id: Sortable by start time.
+        collection: The collection's name.
+        kind: ``import``.
+        status: Where it stands; ``running`` of a process that no longer exists is shown as ``interrupted``.
+        request: What was asked for, as JSON, enough to continue it.
+        counts: As of the last commit.
+        rejects: The reject file, or None while nothing was rejected.
+        rejects_bytes: The length of the reject file as of the last commit.
+        pid: The process that runs or ran it.
+        who: The user that started it.
+        started: When, in UTC.
+        seconds: How long it has run, over all its runs.
+        error: Why it failed, or None.
+    """
+
+    id: str
+    collection: str
+    kind: str
+    status: JobStatus
+    request: str
+    counts: Counts
+    rejects: str | None
+    rejects_bytes: int
+    pid: int
+    who: str
+    started: str
+    seconds: float
+    error: str | None
+
+    @classmethod
+    def rehearsal(cls, collection: str, kind: str, request: str, who: str) -> Job:
+        """Return a job that is counted but never stored: its id is empty."""
+        return cls(
+            "", collection, kind, JobStatus.RUNNING, request, Counts(), None, 0, os.getpid(), who, now(), 0.0, None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One input row that a job refused: record number and physical line of the file, and the reason."""
+
+    file: str
+    number: int
+    line: int
+    reason: str
+
+
+def add_job(connection: Connection, collection_id: int, *, kind: str, request: str, who: str) -> Job:
+    """Record the start of a job in this process and return it."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    job_id = f"{stamp}-{secrets.token_hex(3)}"
+    connection.execute(
+        insert(jobs).values(
+            id=job_id,
+            collection_id=collection_id,
+            kind=kind,
+            status=JobStatus.RUNNING,
+            request=request,
+            pid=os.getpid(),
+            who=who,
+            started=now(),
+        )
+    )
+    job = find_job(connection, job_id)
+    assert job is not None
+    return job
+
+
+def save_job(connection: Connection, job: Job) -> None:
+    """Write the state of a job; part of the transaction that commits its work."""
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job.id)
+        .values(
+            status=job.status,
+            rejects_path=job.rejects,
+            rejects_bytes=job.rejects_bytes,
+            pid=job.pid,
+            seconds=job.seconds,
+            error=None if job.error is None else job.error[:_MAX_ERROR],
+            **asdict(job.counts),
+        )
+    )
+
+
+def interrupt_running(connection: Connection) -> None:
+    """Note that no job is running any more; called by a new owner, since only an owner runs jobs."""
+    connection.execute(
+        update(jobs).where(jobs.c.status == JobStatus.RUNNING).values(status=JobStatus.INTERRUPTED)
+    )
+
+
+def find_job(connection: Connection, job_id: str) -> Job | None:
+    """Return the job of that id, or None."""
+    row = connection.execute(_query().where(jobs.c.id == job_id)).first()
+    return None if row is None else _job(row._mapping)
+
+
+def list_jobs(connection: Connection, *, limit: int = 1_000) -> list[Job]:
+    """Return the newest jobs, newest first."""
+    query = _query().order_by(jobs.c.started.desc(), jobs.c.id.desc()).limit(limit)
+    return [_job(row._mapping) for row in connection.execute(query)]
+
+
+def add_rejects(connection: Connection, job_id: str, new: Sequence[Reject]) -> None:
+    """Record rejects, up to 10,000 a job; the reject file has all of them."""
+    if not new:
+        return
+    stored = connection.execute(select(func.count()).select_from(rejects).where(rejects.c.job_id == job_id)).scalar_one()
+    room = new[: max(0, MAX_STORED_REJECTS - stored)]
+    if room:
+        connection.execute(insert(rejects), [{"job_id": job_id, **asdict(reject)} for reject in room])
+
+
+def get_rejects(connection: Connection, job_id: str) -> list[Reject]:
+    """Return the recorded rejects of a job in the order of its input."""
+    query = select(rejects).where(rejects.c.job_id == job_id).order_by(rejects.c.file, rejects.c.number)
+    return [Reject(row.file, row.number, row.line, row.reason) for row in connection.execute(query)]
+
+
+def _query() -> select[tuple[object, ...]]:
+    return select(jobs, collections.c.name.label("collection")).join(collections)
+
+
+def _job(row: object) -> Job:
+    values = dict(row)  # type: ignore[call-overload]
+    return Job(
+        id=values["id"],
+        collection=values["collection"],
+        kind=values["kind"],
+        status=JobStatus(values["status"]),
+        request=values["request"],
+        counts=Counts(**{f.name: values[f.name] for f in fields(Counts)}),
+        rejects=values["rejects_path"],
+        rejects_bytes=values["rejects_bytes"],
+        pid=values["pid"],
+        who=values["who"],
+        started=values["started"],
+        seconds=values["seconds"],
+        error=values["error"],
+    )

@@ -1,0 +1,170 @@
+"""The tables of the catalog. The Alembic scripts in ``migrations/`` create them; a test holds the two equal."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+HEAD: Final = "0001"
+"""The Alembic revision that this release reads and writes."""
+
+metadata: Final = MetaData()
+
+catalog_info: Final = Table(
+    "catalog_info",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+collections: Final = Table(
+    "collections",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("schema", Text, nullable=False),
+    Column("recipe", Text, nullable=False),
+    Column("dimension", Integer, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("generation_id", Integer),
+    Column("change", Integer, nullable=False, server_default="0"),
+    Column("created", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+generations: Final = Table(
+    "generations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False, unique=True),
+    Column("recipe_hash", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created", Text, nullable=False),
+    CheckConstraint("state IN ('building', 'active', 'retired')", name="generation_state"),
+    sqlite_autoincrement=True,
+)
+
+documents: Final = Table(
+    "documents",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("fields", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("fields_hash", LargeBinary, nullable=False),
+    Column("text_hash", LargeBinary, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("change", Integer, nullable=False),
+    Column("updated", Text, nullable=False),
+    UniqueConstraint("collection_id", "key"),
+    Index("documents_change", "collection_id", "change"),
+    sqlite_autoincrement=True,
+)
+
+vectors: Final = Table(
+    "vectors",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("space", Text, nullable=False),
+    Column("text_hash", LargeBinary, nullable=False),
+    Column("vector", LargeBinary, nullable=False),
+    UniqueConstraint("space", "text_hash"),
+    sqlite_autoincrement=True,
+)
+
+chunks: Final = Table(
+    "chunks",
+    metadata,
+    Column("document_seq", ForeignKey("documents.seq", ondelete="CASCADE"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("start", Integer, nullable=False),
+    Column("end", Integer, nullable=False),
+    Column("vector_id", ForeignKey("vectors.id"), nullable=False),
+    Index("chunks_vector", "vector_id"),
+    sqlite_with_rowid=False,
+)
+
+revisions: Final = Table(
+    "revisions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("document_seq", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("change", Integer, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("job_id", Text),
+    Column("before", Text),
+    UniqueConstraint("collection_id", "key", "revision"),
+    CheckConstraint(
+        "action IN ('add', 'update', 'fields_only', 'delete', 'restore')", name="revision_action"
+    ),
+    Index("revisions_deleted", "collection_id", "change", sqlite_where=text("action = 'delete'")),
+    sqlite_autoincrement=True,
+)
+
+index_queue: Final = Table(
+    "index_queue",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("target", Text, nullable=False),
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("chunks_before", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+jobs: Final = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("read", Integer, nullable=False, server_default="0"),
+    Column("new", Integer, nullable=False, server_default="0"),
+    Column("updated", Integer, nullable=False, server_default="0"),
+    Column("fields_only", Integer, nullable=False, server_default="0"),
+    Column("unchanged", Integer, nullable=False, server_default="0"),
+    Column("rejected", Integer, nullable=False, server_default="0"),
+    Column("embedded", Integer, nullable=False, server_default="0"),
+    Column("rejects_path", Text),
+    Column("rejects_bytes", Integer, nullable=False, server_default="0"),
+    Column("pid", Integer, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("started", Text, nullable=False),
+    Column("seconds", Float, nullable=False, server_default="0"),
+    Column("error", Text),
+    CheckConstraint("status IN ('running', 'done', 'partial', 'failed', 'interrupted')", name="job_status"),
+)
+
+rejects: Final = Table(
+    "rejects",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("file", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("line", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,115 @@
+"""``kb get``, ``kb list`` and ``kb history``."""
+
+from __future__ import annotations
+
+import click
+
+from kb.cli import render
+from kb.cli.options import Shared, shared
+
+
+@click.command()
+@click.argument("id")
+@shared
+def get(options: Shared, id: str) -> None:
+    """Show the document ID with its fields and its revision.
+
+    \b
+    Examples:
+      kb get nlp-02
+      kb get nlp-02 --format json
+    """
+    with options.open() as base:
+        entry = options.pick(base).entry(id)
+    found = render.entry_object(entry)
+    if options.format != "table":
+        if options.format == "json":
+            render.print_json(found)
+        else:
+            row = found if options.format == "jsonl" else render.flat(found)
+            render.print_rows([row], options.format, columns=list(row))
+        return
+    made = render.table("field", "value")
+    made.add_row("id", render.plain(entry.id))
+    for name, value in render.present(entry.fields).items():
+        # A long text is shown whole: its line ends stay, everything that could move the cursor goes.
+        text = "\n".join(render.plain(line) for line in value.split("\n")) if isinstance(value, str) else None
+        made.add_row(name, text if text is not None else render.short(value, 2_000))
+    made.add_row("revision", f"{entry.revision}, {entry.updated}")
+    render.console().print(made)
+
+
+@click.command("list")
+@click.option("--where", metavar="FILTER", help="Only documents that satisfy it.")
+@click.option("--sort", metavar="FIELD", help="A field, id or updated; -FIELD from the largest down.")
+@click.option("-k", "--limit", metavar="N", type=click.IntRange(1), default=50, show_default=True, help="The most.")
+@click.option("--all", "all_", is_flag=True, help="All of them; the limit is ignored.")
+@click.option("--offset", metavar="N", type=click.IntRange(0), default=0, help="How many to skip.")
+@shared
+def list_(options: Shared, where: str | None, sort: str | None, limit: int, all_: bool, offset: int) -> None:
+    """List documents by id, or sorted by a field.
+
+    \b
+    Examples:
+      kb list --where 'difficulty = "advanced"' --sort -rating --limit 5
+      kb list --all --format csv > articles.csv
+    """
+    descending = sort is not None and sort.startswith("-")
+    with options.open() as base:
+        collection = options.pick(base)
+        entries = collection.entries(
+            where,
+            sort=sort.lstrip("-") if sort else None,
+            descending=descending,
+            limit=None if all_ else limit,
+            offset=offset,
+        )
+        total = collection.count(where)
+        names = [f.name for f in collection.schema.fields.values() if f.is_metadata]
+    if options.format == "table":
+        made = render.table("id", *names)
+        for entry in entries:
+            made.add_row(render.short(entry.id, 40), *(render.short(entry.fields[name], 80) for name in names))
+        if entries:
+            render.console().print(made)
+    else:
+        objects = [render.entry_object(entry) for entry in entries]
+        rows = [render.flat(found) for found in objects] if options.format == "csv" else objects
+        columns = list(dict.fromkeys(["id", *(name for row in rows for name in row)]))
+        render.print_rows(rows, options.format, columns=columns)
+    options.note(f"{len(entries):,} of {total:,} documents")
+
+
+@click.command()
+@click.argument("id")
+@shared
+def history(options: Shared, id: str) -> None:
+    """Show the revisions of the document ID, oldest first, also when it has been deleted.
+
+    \b
+    Examples:
+      kb history nlp-02
+      kb history nlp-02 --format json
+    """
+    with options.open() as base:
+        entries = options.pick(base).history(id)
+    rows = [
+        {
+            "revision": e.revision,
+            "action": e.action,
+            "at": e.at,
+            "who": e.who,
+            "job": e.job,
+            "changed": list(e.changed),
+            "fields": e.fields,
+        }
+        for e in entries
+    ]
+    if options.format != "table":
+        render.print_rows(rows, options.format, columns=list(rows[0]))
+        return
+    made = render.table("revision", "action", "at", "who", "changed", "job", right=("revision",))
+    for e in entries:
+        changed = render.short(e.changed) or "–"
+        made.add_row(str(e.revision), e.action, e.at[:19].replace("T", " "), render.short(e.who), changed, e.job or "–")
+    render.console().print(made)

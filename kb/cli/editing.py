@@ -1,0 +1,187 @@
+"""``kb add``, ``kb update``, ``kb delete`` and ``kb restore``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kb.cli import render
+from kb.cli.options import Shared, shared
+
+if TYPE_CHECKING:
+    from kb.write import Put
+
+
+@click.command()
+@click.argument("values", nargs=-1, required=True, metavar="FIELD=VALUE...")
+@shared
+def add(options: Shared, values: tuple[str, ...]) -> None:
+    """Add one document, given as FIELD=VALUE pairs or as a JSON object on stdin (-).
+
+    \b
+    Examples:
+      kb add id=nlp-99 title="Byte pairs" body="..." category=nlp difficulty=beginner published=2026-01-31
+      echo '{"id": "nlp-99", "title": "Byte pairs", "...": "..."}' | kb add -
+    """
+    textual = values != ("-",)
+    raw = _pairs(values) if textual else _json_object()
+    with options.open() as base:
+        collection = options.pick(base)
+        if collection.schema.key in raw and "id" not in raw:
+            key = collection.schema.key
+            raw["id"] = raw[key] if key in collection.schema.fields else raw.pop(key)
+        document = collection.schema.document(raw, textual=textual, separators={})
+        outcome = collection.add(document)
+    _print_put(options, outcome, [document.id])
+
+
+@click.command()
+@click.argument("id")
+@click.argument("values", nargs=-1, required=True, metavar="FIELD=VALUE...")
+@shared
+def update(options: Shared, id: str, values: tuple[str, ...]) -> None:
+    """Change fields of the document ID; FIELD= takes a value away.
+
+    Only text that changes is embedded again; a change of other fields never
+    calls the model.
+
+    \b
+    Examples:
+      kb update nlp-02 rating=4.5 tags="attention;transformers"
+      kb update nlp-02 author=
+    """
+    with options.open() as base:
+        outcome = options.pick(base).change(id, _pairs(values), textual=True)
+    _print_put(options, outcome, [id])
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="ID...")
+@click.option("--where", metavar="FILTER", help="Delete the documents that satisfy it, after a look at their number.")
+@click.option("--all", "all_", is_flag=True, help="Delete every document of the collection.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@shared
+def delete(
+    options: Shared, ids: tuple[str, ...], where: str | None, all_: bool, dry_run: bool, yes: bool
+) -> int:
+    """Delete documents by ID or by filter. `kb restore` brings them back.
+
+    Exit code 3 when some of the ids do not exist, 4 when none of them does.
+
+    \b
+    Examples:
+      kb delete nlp-02 nlp-03
+      kb delete --where 'published < 2022-01-01' --yes
+    """
+    if sum((bool(ids), where is not None, all_)) != 1:
+        raise click.UsageError("name the documents by ID, or by --where FILTER, or say --all")
+    with options.open() as base:
+        collection = options.pick(base)
+        if ids:
+            wanted = list(dict.fromkeys(ids))
+        else:
+            wanted = list(collection.keys(where))
+            if where is not None and len(wanted) == collection.count() > 0 and not dry_run:
+                raise click.UsageError(f"the filter matches all {len(wanted):,} documents; say --all if that is meant")
+            if wanted and not dry_run and not yes:
+                _confirm(len(wanted), collection.count())
+        deleted = [key for key in wanted if key in set(collection.keys())] if dry_run else []
+        if not dry_run:
+            # Below any sensible transaction size; each part is complete in itself.
+            for start in range(0, len(wanted), 1_000):
+                deleted += collection.delete(*wanted[start : start + 1_000])
+    missing = [key for key in wanted if key not in set(deleted)]
+    _print_deleted(options, deleted, missing, dry_run=dry_run)
+    if ids and missing:
+        return 4 if not deleted else 3
+    return 0
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--revision", type=click.IntRange(1), metavar="N", help="Set one document back to this revision.")
+@shared
+def restore(options: Shared, ids: tuple[str, ...], revision: int | None) -> None:
+    """Bring deleted documents back, or set one document back to an earlier revision.
+
+    \b
+    Examples:
+      kb restore nlp-02
+      kb restore nlp-02 --revision 1
+    """
+    if revision is not None and len(ids) > 1:
+        raise click.UsageError("--revision takes one ID")
+    with options.open() as base:
+        outcome = options.pick(base).restore(*ids, revision=revision)
+    _print_put(options, outcome, list(dict.fromkeys(ids)))
+
+
+def _pairs(values: tuple[str, ...]) -> dict[str, Any]:
+    pairs: dict[str, Any] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"'{value}' is not FIELD=VALUE")
+        if name in pairs:
+            raise click.UsageError(f"'{name}' is given twice")
+        pairs[name] = text
+    return pairs
+
+
+def _json_object() -> dict[str, Any]:
+    try:
+        raw = json.loads(sys.stdin.read())
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"stdin is not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise click.UsageError('stdin must hold one JSON object, e.g. {"id": "a1", "title": "…"}')
+    return raw
+
+
+def _confirm(count: int, total: int) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"this would delete {count:,} of {total:,} documents; say --yes to do it")
+    click.confirm(f"Delete {count:,} of {total:,} documents?", abort=True, err=True)
+
+
+def _print_put(options: Shared, outcome: Put, ids: list[str]) -> None:
+    counts = outcome.counts
+    found = {
+        "ids": ids,
+        "new": counts.new,
+        "updated": counts.updated,
+        "fields_only": counts.fields_only,
+        "unchanged": counts.unchanged,
+        "embedded": counts.embedded,
+    }
+    if options.format == "json":
+        render.print_json(found)
+    elif options.format != "table":
+        render.print_rows([found], options.format, columns=list(found))
+    else:
+        for key, action in zip(ids, outcome.actions, strict=True):
+            print(f"{render.short(key)}: {_WORDS[str(action)]}")
+
+
+_WORDS = {
+    "new": "added",
+    "updated": "updated, its text embedded again",
+    "fields_only": "updated, its text is the same",
+    "unchanged": "unchanged",
+}
+
+
+def _print_deleted(options: Shared, deleted: list[str], missing: list[str], *, dry_run: bool) -> None:
+    found = {"deleted": len(deleted), "missing": missing, "dry_run": dry_run}
+    if options.format == "json":
+        render.print_json(found)
+    elif options.format != "table":
+        render.print_rows([found], options.format, columns=list(found))
+    else:
+        print(f"{'would delete' if dry_run else 'deleted'} {len(deleted):,} documents")
+    for key in missing:
+        options.note(f"there is no document '{render.short(key)}'")

@@ -1,0 +1,322 @@
+"""``kb import`` and ``kb jobs``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kb.cli import render
+from kb.cli.options import Shared, shared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from kb.catalog import Job
+    from kb.ingest import Progress
+
+
+@click.command("import")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--map", "maps", multiple=True, metavar="COLUMN=FIELD", help="Fill a field (or id) from another column.")
+@click.option("--split", "splits", multiple=True, metavar="FIELD=SEP", help="What separates the items of a list.")
+@click.option("--input", type=click.Choice(("csv", "tsv", "json", "jsonl")), help="The format, where no suffix says it.")
+@click.option("--encoding", metavar="NAME", help="Of CSV and TSV; default UTF-8.")
+@click.option(
+    "--unknown-columns",
+    type=click.Choice(("error", "ignore")),
+    default="error",
+    show_default=True,
+    help="Columns that are neither mapped nor fields.",
+)
+@click.option("--fail-empty", is_flag=True, help="No rows at all is an error.")
+@click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
+@shared
+def import_(
+    options: Shared,
+    files: tuple[str, ...],
+    maps: tuple[str, ...],
+    splits: tuple[str, ...],
+    input: str | None,
+    encoding: str | None,
+    unknown_columns: str,
+    fail_empty: bool,
+    dry_run: bool,
+) -> int:
+    """Import FILEs (CSV, TSV, a JSON list, JSON Lines; - is stdin) as one job.
+
+    New rows are added, changed ones replaced, unchanged ones skipped without
+    calling the model. A row that does not fit is rejected with all its
+    problems; rejects go to a file in the input's own format, to be mended and
+    imported by the same command. Exit code 3 when rows were rejected.
+
+    \b
+    Examples:
+      kb import data/articles.csv
+      kb import export.csv --map Headline=title --split "tags=;" --dry-run
+    """
+    from kb.ingest import ImportRequest, UnknownColumns
+
+    request = ImportRequest(
+        files=files,
+        input=input,
+        encoding=encoding,
+        mapping=_assignments(maps, "--map"),
+        split=_assignments(splits, "--split"),
+        unknown_columns=UnknownColumns(unknown_columns),
+        fail_empty=fail_empty,
+    )
+    with options.open() as base:
+        job = _run(options, options.pick(base).import_steps(request, dry_run=dry_run), resumable=not dry_run)
+    _print_job(options, job, dry_run=dry_run)
+    return 3 if job.counts.rejected else 0
+
+
+@click.group(invoke_without_command=True)
+@shared
+@click.pass_context
+def jobs(ctx: click.Context, options: Shared) -> None:
+    """List the import jobs, newest first; or show, resume and look into one.
+
+    \b
+    Examples:
+      kb jobs
+      kb jobs resume 20260131-120000-a1b2c3
+    """
+    if ctx.invoked_subcommand is None:
+        _list(options)
+
+
+@jobs.command("list")
+@shared
+def list_jobs(options: Shared) -> None:
+    """List the import jobs, newest first.
+
+    \b
+    Examples:
+      kb jobs list
+      kb jobs list --format json
+    """
+    _list(options)
+
+
+@jobs.command("show")
+@click.argument("job_id", metavar="JOB")
+@shared
+def show_job(options: Shared, job_id: str) -> None:
+    """Show one job.
+
+    \b
+    Examples:
+      kb jobs show 20260131-120000-a1b2c3
+      kb jobs show 20260131-120000-a1b2c3 --format json
+    """
+    with options.open() as base:
+        job = base.job(job_id)
+    if options.format == "table":
+        made = render.table("figure", "value")
+        for name, value in _details(job).items():
+            made.add_row(name.replace("_", " "), render.short(value, 500) or "–")
+        render.console().print(made)
+    elif options.format == "json":
+        render.print_json(_details(job))
+    else:
+        render.print_rows([_details(job)], options.format, columns=list(_details(job)))
+
+
+@jobs.command("rejects")
+@click.argument("job_id", metavar="JOB")
+@shared
+def rejects(options: Shared, job_id: str) -> None:
+    """List the rows that a job rejected, with the reasons.
+
+    \b
+    Examples:
+      kb jobs rejects 20260131-120000-a1b2c3
+      kb jobs rejects 20260131-120000-a1b2c3 --format csv
+    """
+    with options.open() as base:
+        found = base.rejects(job_id)
+        job = base.job(job_id)
+    if options.format == "table":
+        made = render.table("line", "reason", right=("line",))
+        for reject in found:
+            made.add_row(str(reject.line), render.short(reject.reason, 1_000))
+        if found:
+            render.console().print(made)
+    else:
+        rows = [{"file": r.file, "number": r.number, "line": r.line, "reason": r.reason} for r in found]
+        render.print_rows(rows, options.format, columns=["file", "number", "line", "reason"])
+    options.note(f"{len(found):,} of {job.counts.rejected:,} rejected rows; all of them: {job.rejects or 'none'}")
+
+
+@jobs.command("resume")
+@click.argument("job_id", metavar="JOB")
+@shared
+def resume(options: Shared, job_id: str) -> int:
+    """Continue an interrupted or failed import after its last committed row.
+
+    \b
+    Examples:
+      kb jobs resume 20260131-120000-a1b2c3
+      kb jobs resume 20260131-120000-a1b2c3 --format json
+    """
+    with options.open() as base:
+        job = _run(options, base.resume_steps(job_id), resumable=True)
+    _print_job(options, job, dry_run=False)
+    return 3 if job.counts.rejected else 0
+
+
+def _assignments(values: tuple[str, ...], option: str) -> dict[str, str]:
+    pairs = {}
+    for value in values:
+        # The last "=" divides a mapping (columns may hold one), the first a separator (which may be one).
+        left, equals, right = value.rpartition("=") if option == "--map" else value.partition("=")
+        if not equals or not left or not right:
+            raise click.UsageError(f"{option} {value}: write {'COLUMN=FIELD' if option == '--map' else 'FIELD=SEP'}")
+        if left in pairs:
+            raise click.UsageError(f"{option} names '{left}' twice")
+        pairs[left] = right
+    return pairs
+
+
+def _run(options: Shared, steps: Iterable[Progress], *, resumable: bool) -> Job:
+    """Run the steps with a bar on a terminal and lines elsewhere; on an interruption say how to go on."""
+    last: Progress | None = None
+    try:
+        with _shown(options) as show:
+            for step in steps:
+                show(step)
+                last = step
+    except (KeyboardInterrupt, SystemExit):
+        if last is not None and resumable:
+            counts = last.job.counts
+            options.note(f"stopped after {counts.read:,} rows; go on with: kb jobs resume {last.job.id}")
+        raise
+    assert last is not None
+    for note in last.notes:
+        options.note(f"note: {note}")
+    return last.job
+
+
+@contextmanager
+def _shown(options: Shared) -> Iterator[Callable[[Progress], None]]:
+    """Yield what shows a step: nothing when quiet, a bar on a terminal, now and then a line elsewhere."""
+    if options.quiet:
+        yield lambda _step: None
+    elif sys.stderr.isatty():
+        with _bar() as show:
+            yield show
+    else:
+        yield _lines()
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Progress], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    began = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), expand=True) as bar:
+        task = bar.add_task("loading the model", total=None, rate="")
+
+        def show(step: Any) -> None:
+            rows = step.job.counts.read
+            rate = rows / max(time.monotonic() - began, 1e-6)
+            finished = str(step.job.status) != "running"
+            total = step.total if not finished else step.position
+            bar.update(
+                task, description=f"{rows:,} rows", completed=step.position, total=total, rate=f"{rate:,.0f} rows/s"
+            )
+
+        yield show
+
+
+def _lines() -> Callable[[Progress], None]:
+    began = shown = time.monotonic()
+
+    def show(step: Progress) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown < 5 or str(step.job.status) != "running":
+            return
+        shown = now
+        part = f", {step.position / step.total:.0%}" if step.total else ""
+        rate = step.job.counts.read / (now - began)
+        print(f"{step.job.counts.read:,} rows{part}, {rate:,.0f} rows/s", file=sys.stderr, flush=True)
+
+    return show
+
+
+def _print_job(options: Shared, job: Job, *, dry_run: bool) -> None:
+    found = render.job_object(job) | ({"dry_run": True} if dry_run else {})
+    if options.format == "json":
+        render.print_json(found)
+    elif options.format != "table":
+        render.print_rows([found], options.format, columns=list(found))
+    else:
+        counts = job.counts
+        parts = [
+            f"{number:,} {word}"
+            for number, word in (
+                (counts.new, "new"),
+                (counts.updated, "updated"),
+                (counts.fields_only, "with changed fields only"),
+                (counts.unchanged, "unchanged"),
+                (counts.rejected, "rejected"),
+            )
+            if number
+        ]
+        verb = "would import" if dry_run else "imported"
+        print(f"{verb} {counts.read:,} rows into {job.collection}: {', '.join(parts) or 'nothing'}")
+        print(f"{counts.embedded:,} texts embedded, {job.seconds:.1f} s" + (f", job {job.id}" if job.id else ""))
+    if job.rejects:
+        options.note(f"rejected rows, with reasons: {job.rejects}")
+        options.note("mend them there and import that file with the same options")
+
+
+def _list(options: Shared) -> None:
+    with options.open() as base:
+        found = base.jobs()
+    if options.format == "table":
+        made = render.table("job", "status", "collection", "read", "rejected", "seconds", "input", right=("read", "rejected", "seconds"))
+        for job in found:
+            made.add_row(
+                job.id,
+                str(job.status),
+                job.collection,
+                f"{job.counts.read:,}",
+                f"{job.counts.rejected:,}",
+                f"{job.seconds:.1f}",
+                render.short(_details(job)["input"], 60),
+            )
+        if found:
+            render.console().print(made)
+        options.note(f"{len(found):,} jobs")
+    else:
+        rows = [_details(job) for job in found]
+        columns = list(rows[0]) if rows else ["job"]
+        render.print_rows(rows, options.format, columns=columns)
+
+
+def _details(job: Job) -> dict[str, Any]:
+    from kb.ingest import ImportRequest
+
+    return render.job_object(job) | {
+        "collection": job.collection,
+        "input": list(ImportRequest.from_json(job.request).files),
+        "who": job.who,
+        "started": job.started,
+        "error": job.error,
+    }

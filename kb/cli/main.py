@@ -1,0 +1,130 @@
+"""The ``kb`` command: the group, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from kb import __version__
+from kb.errors import KBError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+COMMANDS: Final = {
+    "init": ("kb.cli.setup", "init", "Make a new knowledge base."),
+    "import": ("kb.cli.importing", "import_", "Import CSV, TSV, JSON or JSON Lines files."),
+    "search": ("kb.cli.searching", "search", "Find documents by meaning."),
+    "get": ("kb.cli.documents", "get", "Show one document."),
+    "list": ("kb.cli.documents", "list_", "List documents, filtered and sorted."),
+    "add": ("kb.cli.editing", "add", "Add one document."),
+    "update": ("kb.cli.editing", "update", "Change fields of a document."),
+    "delete": ("kb.cli.editing", "delete", "Delete documents by id or by filter."),
+    "restore": ("kb.cli.editing", "restore", "Bring a deleted document back, or an earlier revision."),
+    "history": ("kb.cli.documents", "history", "Show what has changed in a document."),
+    "collections": ("kb.cli.setup", "collections", "List the collections and their fields."),
+    "jobs": ("kb.cli.importing", "jobs", "List, show and resume import jobs."),
+    "models": ("kb.cli.setup", "models", "List the embedding models."),
+    "compare": ("kb.cli.searching", "compare", "Show how similar texts are to each other."),
+    "stats": ("kb.cli.upkeep", "stats", "Show figures of the knowledge base."),
+    "verify": ("kb.cli.upkeep", "verify", "Check the catalog, and the index against it."),
+    "config": ("kb.cli.setup", "config", "Show the settings in force."),
+}
+"""By command: its module, its function, and the line that ``kb --help`` shows without importing either."""
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from kb.errors import nearest
+
+            ctx.fail(f"there is no command '{args[0]}'; {nearest(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="kb")
+def cli() -> None:
+    """A knowledge base you can trust, on ChromaDB.
+
+    Import documents from CSV and JSON into typed collections, ask filtered
+    questions with a similarity threshold, and curate what is in them.
+
+    \b
+    Examples:
+      kb import data/articles.csv
+      kb search "how do transformers work" --where 'rating >= 4' --min-score 0.4
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the code of the outcome."""
+    signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        # A document may hold what the terminal's encoding does not; a question mark is better than a traceback.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; every deliberate error is printed, never raised."""
+    debug = "--debug" in arguments
+    try:
+        result: Any = cli.main(arguments, prog_name="kb", standalone_mode=False)
+        sys.stdout.flush()
+    except KBError as error:
+        if debug:
+            raise
+        _print_error(error)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python must not try to flush the rest at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if debug:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
+        return 14 if error.errno in (28, 122) else 1
+    return result if isinstance(result, int) else 0
+
+
+def _print_error(error: KBError) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    for line in (error.unchanged, error.hint):
+        if line:
+            print(f"  {line}", file=sys.stderr)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(143)

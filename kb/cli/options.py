@@ -1,0 +1,92 @@
+"""The options that every command shares, and opening the knowledge base that they name."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from kb.collection import Collection
+    from kb.config import Settings
+    from kb.knowledge_base import KnowledgeBase
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FORMATS = ("table", "json", "jsonl", "csv")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the shared options say.
+
+    Attributes:
+        directory: ``--kb``.
+        collection: ``--collection``.
+        format: ``--format``, resolved: a table on a terminal, JSON Lines when piped.
+        quiet: No notes and no progress.
+        verbose: More notes.
+    """
+
+    directory: str | None
+    collection: str | None
+    format: str
+    quiet: bool
+    verbose: bool
+
+    def settings(self) -> Settings:
+        """Return the settings of the knowledge base that ``--kb``, ``KB_HOME`` or the current folder names."""
+        from kb.config import find_root, load_settings
+
+        return load_settings(find_root(self.directory))
+
+    def open(self) -> KnowledgeBase:
+        """Open the knowledge base; use it as a context manager."""
+        from kb.knowledge_base import KnowledgeBase
+
+        return KnowledgeBase(self.settings())
+
+    def pick(self, base: KnowledgeBase) -> Collection:
+        """Return the collection that ``--collection`` names, or the only one."""
+        return base.collection(self.collection)
+
+    def note(self, message: str) -> None:
+        """Print a note on stderr, unless quiet."""
+        if not self.quiet:
+            print(message, file=sys.stderr)
+
+
+def shared(function: Callable[Concatenate[Shared, P], R]) -> Callable[P, R]:
+    """Give a command the shared options; it takes them as its first argument."""
+
+    @click.option("--kb", "directory", metavar="DIR", help="The knowledge base (else KB_HOME, else upward from here).")
+    @click.option("-c", "--collection", metavar="NAME", help="The collection; may be left out when there is only one.")
+    @click.option(
+        "--format", type=click.Choice(FORMATS), default=None, help="Default: table on a terminal, jsonl when piped."
+    )
+    @click.option("-q", "--quiet", is_flag=True, help="No notes, no progress.")
+    @click.option("-v", "--verbose", is_flag=True, help="More notes.")
+    @click.option("--debug", is_flag=True, help="Show a traceback on errors.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, **options: Any) -> R:
+        verbose = options.pop("verbose")
+        options.pop("debug")
+        if verbose:
+            logging.basicConfig(level=logging.WARNING, format="%(message)s")
+            logging.getLogger("kb").setLevel(logging.INFO)
+        given = Shared(
+            options.pop("directory"),
+            options.pop("collection"),
+            options.pop("format") or ("table" if sys.stdout.isatty() else "jsonl"),
+            options.pop("quiet"),
+            verbose,
+        )
+        return function(given, *args, **options)
+
+    return wrapper

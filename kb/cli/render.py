@@ -1,0 +1,171 @@
+"""Results as tables, JSON, JSON Lines or CSV on stdout. Values keep their types in JSON; dates are ISO 8601."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from kb.catalog import Job
+    from kb.curate import Entry
+    from kb.search import Hit, Hits, Report
+
+_MAX_CELL: Final = 300
+
+
+def print_json(value: object) -> None:
+    """Print one JSON value, indented on a terminal."""
+    indent = 2 if sys.stdout.isatty() else None
+    print(json.dumps(value, ensure_ascii=False, default=json_value, indent=indent))
+
+
+def print_rows(rows: Sequence[Mapping[str, object]], format: str, *, columns: Sequence[str]) -> None:
+    """Print rows in one of the machine formats: ``json`` (one list), ``jsonl`` or ``csv``."""
+    if format == "json":
+        print_json(list(rows))
+    elif format == "jsonl":
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False, default=json_value))
+    else:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([cell(row.get(column)) for column in columns])
+
+
+def json_value(value: object) -> str:
+    """Return dates and instants in ISO 8601; for ``json.dumps(default=…)``."""
+    from kb.schema import json_datetime
+
+    if isinstance(value, datetime):
+        return json_datetime(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"no JSON form of {type(value)}")
+
+
+def cell(value: object) -> str:
+    """Return a value as the text of one cell; lists and objects as JSON, missing as ``""``."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value, ensure_ascii=False, default=json_value)
+    return json_value(value) if isinstance(value, date) else str(value)
+
+
+def plain(text: str) -> str:
+    """Return text that can do nothing to a terminal: control, format and direction characters become visible or go."""
+    return "".join(
+        " " if c in "\n\t\r" else ("�" if unicodedata.category(c) in ("Cc", "Cs") or c in _DIRECTIONS else c)
+        for c in text
+    )
+
+
+_DIRECTIONS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def short(value: object, limit: int = _MAX_CELL) -> str:
+    """Return a value for a table: harmless, on one line, cut with an ellipsis."""
+    shown = ", ".join(cell(item) for item in value) if isinstance(value, list | tuple) else cell(value)
+    text = " ".join(plain(shown).split())
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def console() -> Console:
+    """Return a console on stdout."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False, emoji=False, markup=False)
+
+
+def table(*headers: str, right: Sequence[str] = ()) -> Table:
+    """Return an empty table; columns named in ``right`` are aligned to the right."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for header in headers:
+        made.add_column(header, justify="right" if header in right else "left", overflow="fold")
+    return made
+
+
+def hit_object(hit: Hit) -> dict[str, Any]:
+    """Return a hit as a JSON object."""
+    return {"id": hit.id, "score": hit.score, "text": hit.text, "chunk": hit.chunk, "fields": present(hit.fields)}
+
+
+def hits_object(hits: Hits) -> dict[str, Any]:
+    """Return an answer as a JSON object."""
+    return {
+        "query": hits.query,
+        "collection": hits.collection,
+        "model": hits.model,
+        "hits": [hit_object(hit) for hit in hits],
+        "report": report_object(hits.report),
+    }
+
+
+def report_object(report: Report) -> dict[str, Any]:
+    """Return a report as a JSON object."""
+    best = report.best_rejected
+    return {
+        "returned": report.returned,
+        "limit": report.limit,
+        "candidates": report.candidates,
+        "below_min_score": report.below_min_score,
+        "best_rejected": None if best is None else {"id": best.id, "score": best.score},
+        "strategy": str(report.strategy),
+        "milliseconds": report.milliseconds,
+        "degraded": report.degraded,
+        "notes": list(report.notes),
+    }
+
+
+def entry_object(entry: Entry) -> dict[str, Any]:
+    """Return a document as a JSON object."""
+    return {
+        "id": entry.id,
+        "text": entry.text,
+        "fields": present(entry.fields),
+        "revision": entry.revision,
+        "updated": entry.updated,
+    }
+
+
+def job_object(job: Job) -> dict[str, Any]:
+    """Return an import job as a JSON object."""
+    counts = job.counts
+    return {
+        "job": job.id or None,
+        "status": str(job.status),
+        "read": counts.read,
+        "new": counts.new,
+        "updated": counts.updated,
+        "fields_only": counts.fields_only,
+        "unchanged": counts.unchanged,
+        "rejected": counts.rejected,
+        "embedded": counts.embedded,
+        "rejects": job.rejects,
+        "seconds": round(job.seconds, 3),
+    }
+
+
+def present(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields that have a value."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def flat(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document's or hit's object with its fields beside its own keys, for CSV; a clash gets a prefix."""
+    own = {key: value for key, value in found.items() if key != "fields"}
+    return own | {(f"field_{k}" if k in own else k): v for k, v in found["fields"].items()}

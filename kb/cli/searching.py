@@ -1,0 +1,130 @@
+"""``kb search`` and ``kb compare``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kb.cli import render
+from kb.cli.options import Shared, shared
+
+if TYPE_CHECKING:
+    from kb.evaluate import Comparison
+    from kb.search import Hits
+
+
+@click.command()
+@click.argument("query")
+@click.option("--where", metavar="FILTER", help="Only documents that satisfy it, e.g. 'rating >= 4 and tags has \"sql\"'.")
+@click.option("-k", "--limit", metavar="N", type=int, default=10, show_default=True, help="The most hits; 1 to 1000.")
+@click.option("--min-score", metavar="X", type=float, help="The lowest cosine similarity of a hit, from -1 to 1.")
+@shared
+def search(options: Shared, query: str, where: str | None, limit: int, min_score: float | None) -> None:
+    """Find the documents nearest in meaning to QUERY, best first.
+
+    The score is the cosine similarity of the query and a document's best
+    chunk: 1 is the same meaning, 0 is unrelated. A line on stderr says why the
+    answer has the length it has; no hit at all is a normal answer.
+
+    \b
+    Examples:
+      kb search "how do transformers pay attention" -k 5
+      kb search "slow queries" --where 'category = "databases" and rating >= 4' --min-score 0.35
+    """
+    with options.open() as base:
+        collection = options.pick(base)
+        hits = collection.search(query, where=where, limit=limit, min_score=min_score)
+        schema = collection.schema
+        # What the text shows already is not shown again beside it.
+        facets = {name for name, f in schema.fields.items() if f.is_metadata and name not in schema.template.names}
+    if options.format == "json":
+        render.print_json(render.hits_object(hits))
+    elif options.format == "table":
+        _print_hits(hits, facets)
+    else:
+        objects = [render.hit_object(hit) for hit in hits]
+        rows = objects if options.format == "jsonl" else [render.flat(found) for found in objects]
+        columns = list(dict.fromkeys(["id", "score", "text", "chunk", *(name for row in rows for name in row)]))
+        render.print_rows(rows, options.format, columns=columns)
+    options.note(str(hits.report))
+    for note in (*hits.report.notes, *([hits.report.degraded] if hits.report.degraded else [])):
+        options.note(f"note: {note}")
+
+
+@click.command()
+@click.argument("texts", nargs=-1, required=True, metavar="TEXT TEXT...")
+@click.option("--model", metavar="ID", help="The model; else the collection's, else the default one.")
+@shared
+def compare(options: Shared, texts: tuple[str, ...], model: str | None) -> None:
+    """Show the cosine similarity of every pair of TEXTs.
+
+    Works without a knowledge base, with the default model.
+
+    \b
+    Examples:
+      kb compare "a quick brown fox" "a fast auburn fox" "stock prices fell"
+      kb compare --model all-mpnet-base-v2 "buy a car" "purchase an automobile" --format json
+    """
+    if len(texts) < 2:
+        raise click.UsageError("two texts or more are needed")
+    comparison = _comparison(options, texts, model)
+    if options.format == "table":
+        _print_comparison(comparison)
+    elif options.format == "json":
+        found = {"model": comparison.model, "texts": comparison.texts, "scores": comparison.scores}
+        render.print_json(found)
+    else:
+        pairs: list[dict[str, Any]] = [
+            {"text1": texts[i], "text2": texts[j], "score": comparison.scores[i][j]}
+            for i in range(len(texts))
+            for j in range(i + 1, len(texts))
+        ]
+        render.print_rows(pairs, options.format, columns=["text1", "text2", "score"])
+
+
+def _comparison(options: Shared, texts: tuple[str, ...], model: str | None) -> Comparison:
+    from kb.config import DEFAULT_MODEL
+    from kb.embed import open_encoder
+    from kb.errors import NoKnowledgeBaseError
+    from kb.evaluate import compare as compare_texts
+
+    try:
+        settings = options.settings()
+    except NoKnowledgeBaseError:
+        return compare_texts(open_encoder(model or DEFAULT_MODEL, {}), texts)
+    declared = settings.collections.get(options.collection or next(iter(settings.collections), ""))
+    chosen = model or (declared.model if declared else DEFAULT_MODEL)
+    return compare_texts(open_encoder(chosen, settings.models), texts)
+
+
+def _print_hits(hits: Hits, facets: set[str]) -> None:
+    from rich.text import Text
+
+    made = render.table("score", "id", "text", right=("score",))
+    for hit in hits:
+        title, _, rest = hit.text.partition("\n")
+        shown = Text(render.short(title, 120), style="bold")
+        if rest.strip():
+            shown.append("\n" + render.short(rest, 220), style="not bold")
+        facts = [
+            f"{name}: {render.short(value, 60)}"
+            for name, value in render.present(hit.fields).items()
+            if name in facets and value not in ("", [])
+        ]
+        if facts:
+            shown.append("\n" + " · ".join(facts), style="not bold dim")
+        made.add_row(f"{hit.score:.3f}", render.short(hit.id, 60), shown)
+    if hits:
+        render.console().print(made)
+
+
+def _print_comparison(comparison: Comparison) -> None:
+    from rich.text import Text
+
+    numbers = [str(number) for number in range(1, len(comparison.texts) + 1)]
+    made = render.table("", "text", *numbers, right=numbers)
+    for number, (text, scores) in enumerate(zip(comparison.texts, comparison.scores, strict=True), 1):
+        shown = [Text(f"{score:.3f}", style="bold" if score >= 0.5 else "") for score in scores]
+        made.add_row(str(number), render.short(text, 60), *shown)
+    render.console().print(made)

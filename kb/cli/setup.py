@@ -1,0 +1,169 @@
+"""``kb init``, ``kb collections``, ``kb models`` and ``kb config``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kb.cli import render
+from kb.cli.options import Shared, shared
+
+
+@click.command()
+@click.argument("directory", default=".", metavar="[DIR]")
+@click.option("--name", default="articles", metavar="NAME", show_default=True, help="Of the first collection.")
+@click.option("--field", "fields", multiple=True, metavar="NAME=TYPE", help="Of it, e.g. title=str or author=str?")
+@click.option("--text", metavar="TEMPLATE", help='What is embedded, e.g. "{title}\\n\\n{body}".')
+@click.option("--key", default="id", metavar="COLUMN", show_default=True, help="What identifies a document.")
+@click.option("--model", default="all-MiniLM-L6-v2", metavar="ID", show_default=True, help="The embedding model.")
+@shared
+def init(
+    options: Shared,
+    directory: str,
+    name: str,
+    fields: tuple[str, ...],
+    text: str | None,
+    key: str,
+    model: str,
+) -> None:
+    """Make a new knowledge base in DIR: a commented config.toml, to be edited.
+
+    Without --field it declares an example collection of articles. Types are
+    str, text, int, float, bool, date, datetime and list[...] of them; a ? makes
+    a field optional.
+
+    \b
+    Examples:
+      kb init library
+      kb init notes --name notes --field title=str --field body=text --field "rating=float?"
+    """
+    from kb.declare import write_config
+
+    pairs = []
+    for field in fields:
+        left, equals, right = field.partition("=")
+        if not equals or not left or not right:
+            raise click.UsageError(f"--field {field}: write NAME=TYPE")
+        pairs.append((left, right))
+    template = None if text is None else text.replace("\\n", "\n")
+    path = write_config(Path(directory), name, pairs, text=template, key=key, model=model)
+    found = {"config": str(path), "collection": name}
+    if options.format == "json":
+        render.print_json(found)
+    elif options.format != "table":
+        render.print_rows([found], options.format, columns=list(found))
+    else:
+        print(f"wrote {path} with the collection '{name}'")
+    options.note("edit it, then: kb import FILE")
+
+
+@click.command()
+@shared
+def collections(options: Shared) -> None:
+    """List the collections with their model, text template and fields.
+
+    \b
+    Examples:
+      kb collections
+      kb collections --format json
+    """
+    from kb.config import describe_type
+
+    with options.open() as base:
+        rows: list[dict[str, Any]] = []
+        for name in base.names() if options.collection is None else [options.collection]:
+            collection = base.collection(name)
+            rows.append(
+                {
+                    "name": name,
+                    "documents": collection.count(),
+                    "model": collection.model,
+                    "key": collection.schema.key,
+                    "text": collection.schema.template.source,
+                    "fields": {f.name: describe_type(f) for f in collection.schema.fields.values()},
+                }
+            )
+    if options.format != "table":
+        render.print_rows(rows, options.format, columns=["name", "documents", "model", "key", "text", "fields"])
+        return
+    for row in rows:
+        made = render.table("field", "type")
+        made.title = f"{row['name']}: {row['documents']:,} documents, {row['model']}"
+        made.title_justify = "left"
+        made.title_style = "bold"
+        for field, described in row["fields"].items():
+            made.add_row(field, described)
+        render.console().print(made)
+        print(f"text: {row['text']!r}, key: {row['key']}")
+
+
+@click.command()
+@shared
+def models(options: Shared) -> None:
+    """List the embedding models: dimension, window in tokens, size, and whether the weights are here.
+
+    \b
+    Examples:
+      kb models
+      kb models --format json
+    """
+    from kb.embed import list_models
+    from kb.errors import NoKnowledgeBaseError
+
+    try:
+        configured = options.settings().models
+    except NoKnowledgeBaseError:
+        configured = {}
+    found = list_models(configured)
+    rows = [
+        {
+            "id": m.id,
+            "dimension": m.dimension,
+            "window": m.window,
+            "size_bytes": m.size_bytes,
+            "local": m.local,
+            "verified": m.verified,
+            "where": m.where,
+        }
+        for m in found
+    ]
+    if options.format != "table":
+        render.print_rows(rows, options.format, columns=list(rows[0]))
+        return
+    made = render.table("model", "dimension", "window", "size", "local", "verified", right=("dimension", "window", "size"))
+    for m in found:
+        size = f"{m.size_bytes / 1e6:,.0f} MB" if m.size_bytes else "–"
+        verified = {True: "yes", False: "no", None: "–"}[m.verified]
+        made.add_row(m.id, str(m.dimension or "–"), str(m.window or "–"), size, "yes" if m.local else "no", verified)
+    render.console().print(made)
+
+
+@click.command()
+@shared
+def config(options: Shared) -> None:
+    """Show the settings in force: the file, the environment and the defaults together.
+
+    \b
+    Examples:
+      kb config
+      kb config --format json
+    """
+    settings = options.settings()
+    found: dict[str, Any] = {
+        "root": str(settings.root),
+        "storage": str(settings.storage),
+        "store_text": settings.store_text,
+        "collections": sorted(settings.collections),
+        "models": sorted(settings.models),
+    }
+    if options.format == "json":
+        render.print_json(found)
+    elif options.format != "table":
+        render.print_rows([found], options.format, columns=list(found))
+    else:
+        made = render.table("setting", "value")
+        for name, value in found.items():
+            made.add_row(name, render.short(value, 500) or "–")
+        render.console().print(made)

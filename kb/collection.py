@@ -1,0 +1,454 @@
+"""``Collection``: one collection of an open knowledge base, as methods of one line each where that is possible."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from kb import __version__, curate, ingest
+from kb import catalog as cat
+from kb.chunks import Chunking
+from kb.errors import ModelMismatchError, NotFoundError, UsageError
+from kb.filters import check, parse
+from kb.ingest import ImportRequest, Progress, UnknownColumns
+from kb.schema import Document, Recipe
+from kb.search import Hits, Query, Report, Searchable, Strategy, VectorCache, search
+from kb.write import Put, Target, add, put
+
+if TYPE_CHECKING:
+    import pandas
+
+    from kb.catalog import Job, StoredCollection
+    from kb.config import CollectionSettings
+    from kb.curate import Entry, HistoryEntry
+    from kb.embed import Encoder
+    from kb.filters import Filter
+    from kb.knowledge_base import KnowledgeBase
+    from kb.schema import Schema, Value
+
+OnProgress = Callable[[Progress], None]
+
+DEFAULT_CHUNK_TOKENS: Final = 256
+DEFAULT_CHUNK_OVERLAP: Final = 32
+
+
+class Collection:
+    """One collection of an open knowledge base."""
+
+    def __init__(
+        self, base: KnowledgeBase, name: str, declared: CollectionSettings, stored: StoredCollection | None
+    ) -> None:
+        """Wire a collection; use ``KnowledgeBase.collection``."""
+        self.name = name
+        self._base = base
+        self._declared = declared
+        self._stored = stored
+        self._searchable: Searchable | None = None
+        self._checked: Encoder | None = None
+
+    @property
+    def schema(self) -> Schema:
+        """The fields, the key and the text template."""
+        return self._declared.schema
+
+    @property
+    def model(self) -> str:
+        """The model id."""
+        return self._declared.model
+
+    def import_file(
+        self,
+        *files: str | os.PathLike[str],
+        input: str | None = None,
+        encoding: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        split: Mapping[str, str] | None = None,
+        unknown_columns: UnknownColumns | str = UnknownColumns.ERROR,
+        fail_empty: bool = False,
+        dry_run: bool = False,
+        progress: OnProgress | None = None,
+    ) -> Job:
+        """Import CSV, TSV, JSON or JSON Lines files as one job and return it.
+
+        Args:
+            files: Paths; ``-`` is standard input.
+            input: ``csv``, ``tsv``, ``json`` or ``jsonl``; None to go by the file's name.
+            encoding: Of CSV and TSV; None for UTF-8.
+            mapping: By input column, the field (or ``id``) that it fills.
+            split: By list field, what separates the items in one cell.
+            unknown_columns: ``error`` or ``ignore``.
+            fail_empty: Whether no rows at all is an error.
+            dry_run: Do everything but embed and write.
+            progress: Called after every commit.
+
+        Raises:
+            SourceError: A file cannot be read as a whole.
+            LockedError: Another process owns the knowledge base.
+            EncoderError: The model failed; rows committed before stay.
+        """
+        if not files:
+            raise UsageError("no file to import is named")
+        request = ImportRequest(
+            files=tuple(os.fspath(file) for file in files),
+            input=input,
+            encoding=encoding,
+            mapping=dict(mapping or {}),
+            split=dict(split or {}),
+            unknown_columns=UnknownColumns(unknown_columns),
+            fail_empty=fail_empty,
+        )
+        return last_of(self.import_steps(request, dry_run=dry_run), progress)
+
+    def import_frame(
+        self,
+        frame: pandas.DataFrame,
+        *,
+        mapping: Mapping[str, str] | None = None,
+        unknown_columns: UnknownColumns | str = UnknownColumns.ERROR,
+        dry_run: bool = False,
+        progress: OnProgress | None = None,
+    ) -> Job:
+        """Import a data frame, one document a row; as ``import_file``. Its index is not read."""
+        request = ImportRequest(
+            files=(), mapping=dict(mapping or {}), unknown_columns=UnknownColumns(unknown_columns)
+        )
+        if dry_run:
+            with self._rehearsal() as target:
+                steps = ingest.import_frame(target, frame, request, rejects_folder=Path(), dry_run=True)
+                return last_of(steps, progress)
+        steps = ingest.import_frame(self.target(), frame, request, rejects_folder=self._base.rejects_folder())
+        job = last_of(steps, progress)
+        self.prepare_queries()
+        return job
+
+    def import_steps(self, request: ImportRequest, *, dry_run: bool = False) -> Iterator[Progress]:
+        """Import files step by step; as ``import_file``."""
+        if dry_run:
+            with self._rehearsal() as target:
+                yield from ingest.import_files(target, request, rejects_folder=Path(), dry_run=True)
+            return
+        yield from ingest.import_files(self.target(), request, rejects_folder=self._base.rejects_folder())
+        self.prepare_queries()
+
+    def add(self, *documents: Document) -> Put:
+        """Add documents that must not exist yet, all or none.
+
+        Raises:
+            ConflictError: One of them exists.
+            DocumentError: One of them does not fit the schema.
+        """
+        return add(self.target(), self._checked_documents(documents))
+
+    def upsert(self, *documents: Document) -> Put:
+        """Add documents, or replace those that exist, all or none.
+
+        Raises:
+            DocumentError: One of them does not fit the schema.
+        """
+        return put(self.target(), self._checked_documents(documents))
+
+    def update(self, key: str, **changes: Value) -> Put:
+        """Change some fields of a document; None takes a value away. Only changed text is embedded.
+
+        Raises:
+            NotFoundError: There is no such document.
+            DocumentError: The changed document does not fit the schema; nothing was changed.
+        """
+        return self.change(key, changes, textual=False)
+
+    def change(
+        self,
+        key: str,
+        changes: Mapping[str, object],
+        *,
+        textual: bool,
+        separators: Mapping[str, str] | None = None,
+    ) -> Put:
+        """Change some fields of a document given by name; as ``update``, with values as text when ``textual``."""
+        self._required(key)
+        return curate.update(self.target(), key, changes, textual=textual, separators=separators or {})
+
+    def delete(self, *keys: str) -> list[str]:
+        """Delete documents and return the ids of those that existed, in the order given. They can be restored."""
+        return curate.delete(self.target(), keys) if self._stored is not None else []
+
+    def restore(self, *keys: str, revision: int | None = None) -> Put:
+        """Bring deleted documents back, or set one back to what it was after a revision.
+
+        Raises:
+            NotFoundError: An id never existed, is not deleted, or has no such revision.
+        """
+        for key in keys:
+            self._required(key)
+        return curate.restore(self.target(), keys, revision=revision)
+
+    def get(self, key: str) -> Document:
+        """Return a document.
+
+        Raises:
+            NotFoundError: There is none of that id.
+        """
+        return self.entry(key).document
+
+    def entry(self, key: str) -> Entry:
+        """Return a document with its text, revision and time; as ``get``."""
+        return curate.get(self._catalog(key), self._required(key), key)
+
+    def entries(
+        self,
+        where: Filter | str | None = None,
+        *,
+        sort: str | None = None,
+        descending: bool = False,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[Entry]:
+        """Return documents with their text, revision and time.
+
+        Args:
+            where: A filter, as text or as an object.
+            sort: A field, ``id`` or ``updated``; None for the id.
+            descending: From the largest value down.
+            limit: The most documents; None for all.
+            offset: How many of the sorted documents to skip.
+        """
+        checked = self.filter(where)
+        if sort is not None and sort not in ("id", "updated"):
+            self.schema.field(sort)
+        if self._stored is None or self._base.catalog is None:
+            return []
+        return curate.list_entries(
+            self._base.catalog, self._stored, checked, sort=sort, descending=descending, limit=limit, offset=offset
+        )
+
+    def list(
+        self,
+        where: Filter | str | None = None,
+        *,
+        sort: str | None = None,
+        descending: bool = False,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Sequence[Document]:
+        """Return documents; as ``entries``."""
+        found = self.entries(where, sort=sort, descending=descending, limit=limit, offset=offset)
+        return [entry.document for entry in found]
+
+    def keys(self, where: Filter | str | None = None) -> Sequence[str]:
+        """Return the ids of the documents that satisfy a filter, sorted."""
+        checked = self.filter(where)
+        if self._stored is None or self._base.catalog is None:
+            return []
+        return curate.matching_keys(self._base.catalog, self._stored, checked)
+
+    def count(self, where: Filter | str | None = None) -> int:
+        """Return how many documents satisfy a filter."""
+        checked = self.filter(where)
+        if self._stored is None or self._base.catalog is None:
+            return 0
+        return curate.count(self._base.catalog, self._stored, checked)
+
+    def history(self, key: str) -> Sequence[HistoryEntry]:
+        """Return a document's revisions, oldest first; also those of a deleted one.
+
+        Raises:
+            NotFoundError: There never was such a document.
+        """
+        return curate.history(self._catalog(key), self._required(key), key)
+
+    def search(
+        self,
+        text: str,
+        *,
+        where: Filter | str | None = None,
+        limit: int = 10,
+        min_score: float | None = None,
+    ) -> Hits:
+        """Return the documents nearest in meaning, best first, with the reason for their number in ``report``.
+
+        Args:
+            text: What to look for.
+            where: A filter, as text or as an object.
+            limit: The most hits; 1 to 1,000.
+            min_score: The lowest cosine similarity of a hit, in [-1, 1].
+
+        Raises:
+            QueryError: The text is blank or a number out of range.
+            FilterError: The filter is malformed or does not fit the schema.
+            ModelMismatchError: The model is not the one that made the vectors.
+        """
+        query = Query(text, self.filter(where), limit, min_score)
+        if self._stored is None or self._base.catalog is None:
+            report = Report(0, limit, 0, 0, min_score, None, Strategy.EXACT, 0.0)
+            return Hits(text, self.name, self.model, (), report)
+        return search(self._searching(self._base.catalog, self._stored), query)
+
+    def filter(self, where: Filter | str | None) -> Filter | None:
+        """Return a filter that has been checked against the schema, from its text or an object.
+
+        Raises:
+            FilterError: It is malformed or does not fit the schema.
+        """
+        if where is None:
+            return None
+        return check(parse(where) if isinstance(where, str) else where, self.schema)
+
+    def target(self) -> Target:
+        """Become the owner and return what the write path works on; the collection is stored if it is new.
+
+        Raises:
+            LockedError: Another process owns the knowledge base.
+            ModelNotFoundError: The model of a new collection cannot be resolved.
+        """
+        catalog = self._base.own()
+        if self._stored is None:
+            self._stored = self._store(catalog)
+        return self._target(catalog, self._stored)
+
+    def prepare_queries(self) -> None:
+        """Do now, while the model is in memory, what would delay the first search."""
+        if self._checked is not None:
+            self._checked.prepare_queries()
+
+    def _target(self, catalog: cat.Catalog, stored: StoredCollection) -> Target:
+        recipe = stored.recipe
+        return Target(
+            catalog,
+            stored,
+            Chunking(recipe.chunk_tokens, recipe.chunk_overlap),
+            self._encoder,
+            lambda: self._follow(stored),
+            _who(),
+        )
+
+    def _follow(self, stored: StoredCollection) -> None:
+        self._base.generation(stored)
+
+    def _store(self, catalog: cat.Catalog) -> StoredCollection:
+        encoder = self._base.encoder(self._declared.model)
+        recipe = self._recipe(encoder)
+        with catalog.write() as connection:
+            return cat.add_collection(
+                connection,
+                self.name,
+                self.schema,
+                recipe,
+                dimension=encoder.dimension,
+                fingerprint=encoder.fingerprint().tobytes(),
+            )
+
+    def _recipe(self, encoder: Encoder) -> Recipe:
+        tokens = self._declared.chunk_tokens or min(DEFAULT_CHUNK_TOKENS, encoder.window)
+        if tokens > encoder.window:
+            raise UsageError(
+                f"chunk_tokens is {tokens}, but {encoder.model} reads at most {encoder.window}",
+                unchanged="nothing was stored",
+                hint=f"set chunk_tokens = {encoder.window} or less in [collections.{self.name}]",
+            )
+        overlap = self._declared.chunk_overlap
+        return Recipe(
+            template=self.schema.template.source,
+            chunk_tokens=tokens,
+            chunk_overlap=min(DEFAULT_CHUNK_OVERLAP, tokens // 4) if overlap is None else overlap,
+            model=encoder.model,
+            document_prompt=encoder.document_prompt,
+            query_prompt=encoder.query_prompt,
+        )
+
+    def _encoder(self) -> Encoder:
+        """Return the model after comparing it, once, with what the collection remembers of it."""
+        if self._checked is None:
+            encoder = self._base.encoder(self._declared.model)
+            if self._stored is not None:
+                _check_fingerprint(self._stored, encoder)
+            self._checked = encoder
+        return self._checked
+
+    def _searching(self, catalog: cat.Catalog, stored: StoredCollection) -> Searchable:
+        if self._searchable is None:
+            self._searchable = Searchable(
+                catalog,
+                stored,
+                VectorCache(stored.id, stored.dimension),
+                self._encoder,
+                lambda: self._base.generation(stored),
+                self._base.other_owner,
+            )
+        return self._searchable
+
+    def _checked_documents(self, documents: Iterable[Document]) -> Sequence[Document]:
+        checked = [self.schema.check(document) for document in documents]
+        keys = [document.id for document in checked]
+        twice = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
+        if twice is not None:
+            raise UsageError(f"the document '{twice}' is given twice", hint="give each document once")
+        return checked
+
+    def _required(self, key: str) -> StoredCollection:
+        if self._stored is None:
+            raise NotFoundError(f"there is no document '{key}' in '{self.name}'", hint="the collection is empty")
+        return self._stored
+
+    def _catalog(self, key: str) -> cat.Catalog:
+        self._required(key)
+        assert self._base.catalog is not None
+        return self._base.catalog
+
+    @contextmanager
+    def _rehearsal(self) -> Iterator[Target]:
+        """Yield a target that nothing is written to: the real catalog, or an empty one where there is none."""
+        if self._stored is not None and self._base.catalog is not None:
+            yield self._target(self._base.catalog, self._stored)
+            return
+        with tempfile.TemporaryDirectory(prefix="kb-") as folder:
+            catalog = cat.open_catalog(Path(folder) / cat.FILE_NAME, version=__version__)
+            try:
+                yield self._target(catalog, self._store(catalog))
+            finally:
+                catalog.close()
+
+
+def last_of(steps: Iterator[Progress], on_progress: OnProgress | None) -> Job:
+    """Run a long operation to its end and return its job, telling of every step."""
+    job = None
+    for step in steps:
+        job = step.job
+        if on_progress is not None:
+            on_progress(step)
+    assert job is not None
+    return job
+
+
+def _check_fingerprint(stored: StoredCollection, encoder: Encoder) -> None:
+    import numpy as np
+
+    from kb.embed import FINGERPRINT_AGREEMENT, same_fingerprint
+
+    if encoder.dimension == stored.dimension:
+        remembered = np.frombuffer(stored.fingerprint, dtype="<f4").reshape(-1, stored.dimension)
+        agreement = same_fingerprint(encoder.fingerprint(), remembered)
+        if agreement >= FINGERPRINT_AGREEMENT:
+            return
+        difference = f"its answers to three fixed sentences agree to {agreement:.3f} only"
+    else:
+        difference = f"its vectors have {encoder.dimension} dimensions, the stored ones {stored.dimension}"
+    raise ModelMismatchError(
+        f"the model '{encoder.model}' is not the one that made the vectors of '{stored.name}': {difference}",
+        unchanged="nothing was searched or written",
+        hint="put the former weights back, or import into a new collection that names the new model",
+    )
+
+
+def _who() -> str:
+    given = os.environ.get("KB_WHO")
+    if given:
+        return given
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"

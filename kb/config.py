@@ -1,0 +1,308 @@
+"""``config.toml`` → settings. Unknown names are errors; ``KB_*`` variables win over the file, arguments over both."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from kb.errors import ConfigError, NoKnowledgeBaseError, SchemaError, nearest
+from kb.schema import Field, FieldType, Schema, build_schema, parse_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+FILE_NAME: Final = "config.toml"
+DEFAULT_MODEL: Final = "all-MiniLM-L6-v2"
+DEFAULT_STORAGE: Final = ".kb"
+MAX_CONFIG_BYTES: Final = 1024 * 1024
+
+_FIELD_KEYS: Final = ("type", "required", "choices", "min", "max", "default", "separator")
+_COLLECTION_KEYS: Final = ("model", "key", "text", "chunk_tokens", "chunk_overlap", "fields")
+_MODEL_KEYS: Final = ("path", "revision", "query_prompt", "document_prompt")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What ``[models.NAME]`` says: where the weights lie, and prompts that replace the model's own."""
+
+    path: Path | None = None
+    revision: str | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSettings:
+    """What ``[collections.NAME]`` says.
+
+    Attributes:
+        schema: The fields, the key and the text template.
+        model: The model id.
+        chunk_tokens: The most tokens of one embedded text; None for what the model's window allows, 256 at most.
+        chunk_overlap: How many tokens of the previous chunk are embedded before a chunk; None for 32.
+    """
+
+    schema: Schema
+    model: str = DEFAULT_MODEL
+    chunk_tokens: int | None = None
+    chunk_overlap: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that is configured.
+
+    Attributes:
+        root: The folder of the knowledge base: the one that holds ``config.toml``.
+        storage: Where the catalog and the index lie, as an absolute path without symbolic links.
+        store_text: Whether the index keeps the text of the chunks beside their vectors.
+        collections: The declared collections by name.
+        models: Settings by model id.
+    """
+
+    root: Path
+    storage: Path
+    store_text: bool = True
+    collections: Mapping[str, CollectionSettings] = field(default_factory=dict)
+    models: Mapping[str, ModelSettings] = field(default_factory=dict)
+
+
+def find_root(directory: str | os.PathLike[str] | None, environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of the knowledge base: the argument, else ``KB_HOME``, else the nearest upward.
+
+    Raises:
+        NoKnowledgeBaseError: There is no ``config.toml`` in it.
+    """
+    given = directory or environment.get("KB_HOME")
+    if given is not None and str(given):
+        root = Path(given).expanduser()
+        if (root / FILE_NAME).is_file():
+            return root.resolve()
+        raise NoKnowledgeBaseError(f"there is no knowledge base in {root}: no {FILE_NAME}", hint=f"kb init {root}")
+    try:
+        here = Path.cwd().resolve()
+    except FileNotFoundError:
+        raise NoKnowledgeBaseError("the current folder no longer exists", hint="cd to another one") from None
+    for folder in (here, *here.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder
+    raise NoKnowledgeBaseError(
+        f"there is no knowledge base in {here} or above: no {FILE_NAME}", hint="kb init, or name one with --kb DIR"
+    )
+
+
+def load_settings(root: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings of the knowledge base in ``root``.
+
+    Raises:
+        ConfigError: The file is not TOML, or a key is unknown or has the wrong type; the message names the place.
+    """
+    path = root / FILE_NAME
+    raw = _read(path)
+    _only(raw, ("storage", "index", "collections", "models"), path, "")
+    storage = _table(raw, "storage", path, ("path",))
+    index = _table(raw, "index", path, ("store_text",))
+    location = environment.get("KB_STORAGE_PATH") or storage.get("path", DEFAULT_STORAGE)
+    if not isinstance(location, str) or not location:
+        raise _wrong(path, "storage.path", "a path", location)
+    store_text: object = index.get("store_text", True)
+    if "KB_INDEX_STORE_TEXT" in environment:
+        store_text = {"true": True, "1": True, "false": False, "0": False}.get(
+            environment["KB_INDEX_STORE_TEXT"].lower(), environment["KB_INDEX_STORE_TEXT"]
+        )
+    if not isinstance(store_text, bool):
+        raise _wrong(path, "index.store_text", "true or false", store_text)
+    return Settings(
+        root=root,
+        storage=(root / Path(location).expanduser()).resolve(),
+        store_text=store_text,
+        collections={n: _collection(n, t, path) for n, t in _tables(raw, "collections", path)},
+        models={n: _model(n, t, path) for n, t in _tables(raw, "models", path)},
+    )
+
+
+def check_collection_name(name: str) -> str:
+    """Return the name when it can name a collection.
+
+    Raises:
+        SchemaError: It is empty, longer than 100 characters or has other characters than ``a-z A-Z 0-9 _ -``.
+    """
+    plain = name.replace("-", "").replace("_", "")
+    if not (plain.isascii() and plain.isalnum() and name[0].isalnum() and name[-1].isalnum() and len(name) <= 100):
+        raise SchemaError(
+            f"'{name}' cannot name a collection",
+            hint="use letters, digits, - and _, a letter or digit first and last, 100 characters at most",
+        )
+    return name
+
+
+def field_from_declaration(name: str, declaration: object, where: str) -> Field:
+    """Return the field that ``name = "str"`` or ``name = { type = "str", … }`` declares.
+
+    Args:
+        name: The field's name.
+        declaration: The TOML value.
+        where: The place, for messages.
+
+    Raises:
+        ConfigError: A key is unknown or a value has the wrong type.
+    """
+    if isinstance(declaration, str):
+        declaration = {"type": declaration}
+    if not isinstance(declaration, dict) or not isinstance(declaration.get("type"), str):
+        raise ConfigError(f"{where}: '{name}' must be a type such as \"str\", or a table with a type")
+    for key in declaration:
+        if key not in _FIELD_KEYS:
+            raise ConfigError(f"{where}: '{name}' has an unknown key '{key}'", hint=nearest(key, _FIELD_KEYS))
+    spelled: str = declaration["type"]
+    required = declaration.get("required", not spelled.endswith("?"))
+    if not isinstance(required, bool):
+        raise ConfigError(f"{where}: '{name}'.required must be true or false, not {required!r}")
+    kind, many = parse_type(spelled.removesuffix("?"))
+    bare = Field(name, kind, many)
+    choices = declaration.get("choices")
+    if choices is not None and (not isinstance(choices, list) or not choices):
+        raise ConfigError(f"{where}: '{name}'.choices must be a list of values, not {choices!r}")
+    separator = declaration.get("separator")
+    if separator is not None and not isinstance(separator, str):
+        raise ConfigError(f"{where}: '{name}'.separator must be a string, not {separator!r}")
+    return Field(
+        name,
+        kind,
+        many,
+        required=required,
+        choices=None if choices is None else tuple(_typed(bare, c, where) for c in choices),
+        minimum=_bound(declaration, name, "min", where),
+        maximum=_bound(declaration, name, "max", where),
+        default=_default(bare, declaration.get("default"), where),
+        separator=separator,
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path} is {len(data):,} bytes long; the limit is {MAX_CONFIG_BYTES:,}")
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 at byte {error.start}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def _collection(name: str, raw: dict[str, Any], path: Path) -> CollectionSettings:
+    where = f"{path}: [collections.{name}]"
+    check_collection_name(name)
+    _only(raw, _COLLECTION_KEYS, path, f"collections.{name}")
+    for key in ("model", "key", "text"):
+        if key in raw and (not isinstance(raw[key], str) or not raw[key]):
+            raise _wrong(path, f"collections.{name}.{key}", "a string", raw[key])
+    for key in ("chunk_tokens", "chunk_overlap"):
+        if key in raw and (not isinstance(raw[key], int) or isinstance(raw[key], bool)):
+            raise _wrong(path, f"collections.{name}.{key}", "a whole number", raw[key])
+    declared = raw.get("fields")
+    if not isinstance(declared, dict) or not declared:
+        raise ConfigError(f"{where} declares no fields", hint=f'add [collections.{name}.fields] with title = "str"')
+    try:
+        fields = [field_from_declaration(n, d, where) for n, d in declared.items()]
+        schema = build_schema(fields, key=raw.get("key", "id"), text=raw.get("text"))
+    except SchemaError as error:
+        raise SchemaError(f"{where}: {error}", hint=error.hint) from None
+    return CollectionSettings(
+        schema, raw.get("model", DEFAULT_MODEL), raw.get("chunk_tokens"), raw.get("chunk_overlap")
+    )
+
+
+def _model(name: str, raw: dict[str, Any], path: Path) -> ModelSettings:
+    _only(raw, _MODEL_KEYS, path, f"models.{name}")
+    for key, value in raw.items():
+        if not isinstance(value, str):
+            raise _wrong(path, f"models.{name}.{key}", "a string", value)
+    location = raw.get("path")
+    return ModelSettings(
+        path=None if location is None else path.parent / Path(location).expanduser(),
+        revision=raw.get("revision"),
+        query_prompt=raw.get("query_prompt"),
+        document_prompt=raw.get("document_prompt"),
+    )
+
+
+def _typed(bare: Field, raw: object, where: str) -> Any:
+    """Return a choice or default as TOML gives it, in the type of the field."""
+    try:
+        value = Field(bare.name, bare.type).from_json(raw)
+    except ValueError as error:
+        raise ConfigError(f"{where}: '{bare.name}': {raw!r} {error}") from None
+    if type(value) is not bare.python:
+        raise ConfigError(f"{where}: '{bare.name}': {raw!r} is not of type {bare.type}")
+    return value
+
+
+def _default(bare: Field, raw: object, where: str) -> Any:
+    if raw is None:
+        return None
+    if bare.many:
+        if not isinstance(raw, list):
+            raise ConfigError(f"{where}: the default of '{bare.name}' must be a list, not {raw!r}")
+        return [_typed(bare, item, where) for item in raw]
+    return _typed(bare, raw, where)
+
+
+def _bound(declaration: dict[str, Any], name: str, key: str, where: str) -> int | float | None:
+    value = declaration.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool | str | date | datetime) or not isinstance(value, int | float) or value != value:
+        raise ConfigError(f"{where}: '{name}'.{key} must be a number, not {value!r}")
+    return value
+
+
+def _table(raw: dict[str, Any], name: str, path: Path, keys: Iterable[str]) -> dict[str, Any]:
+    value = raw.get(name, {})
+    if not isinstance(value, dict):
+        raise _wrong(path, name, "a table", value)
+    _only(value, keys, path, name)
+    return value
+
+
+def _tables(raw: dict[str, Any], name: str, path: Path) -> list[tuple[str, dict[str, Any]]]:
+    value = raw.get(name, {})
+    if not isinstance(value, dict) or any(not isinstance(t, dict) for t in value.values()):
+        raise _wrong(path, name, "a table of tables", value)
+    return list(value.items())
+
+
+def _only(raw: Mapping[str, object], keys: Iterable[str], path: Path, where: str) -> None:
+    valid = tuple(keys)
+    for key in raw:
+        if key not in valid:
+            place = f"[{where}]" if where else "the file"
+            raise ConfigError(f"{path}: {place} has an unknown key '{key}'", hint=nearest(key, valid))
+
+
+def _wrong(path: Path, key: str, expected: str, value: object) -> ConfigError:
+    return ConfigError(f"{path}: {key} must be {expected}, not {value!r}")
+
+
+def describe_type(declared: Field) -> str:
+    """Return a field's declaration in one short phrase, e.g. ``str, optional, one of ml, nlp``."""
+    words = [declared.spelled]
+    if not declared.required and not declared.many:
+        words.append("optional")
+    if declared.choices is not None:
+        words.append("one of " + ", ".join(declared.format(choice) for choice in declared.choices))
+    if declared.minimum is not None or declared.maximum is not None:
+        low = "" if declared.minimum is None else f"{declared.minimum:g} ≤ "
+        high = "" if declared.maximum is None else f" ≤ {declared.maximum:g}"
+        words.append(f"{low}value{high}")
+    if declared.type is FieldType.TEXT:
+        words.append("prose")
+    return ", ".join(words)

@@ -1,0 +1,69 @@
+"""What a filter means: the definition that its SQL and ``where`` readings are tested against."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any, Final
+
+from kb.filters.model import And, Between, Comparison, Contains, Has, In, IsNull, Not, Op, Or, StartsWith
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kb.filters.model import Filter
+    from kb.schema import Document, Value
+
+_COMPARE: Final[dict[Op, Callable[[Any, Any], bool]]] = {
+    Op.EQ: operator.eq,
+    Op.LT: operator.lt,
+    Op.LE: operator.le,
+    Op.GT: operator.gt,
+    Op.GE: operator.ge,
+}
+
+
+def matches(filter: Filter, document: Document) -> bool:
+    """Return whether a checked filter holds for a document.
+
+    There is no third truth value: a condition on a missing value is false, ``!=`` and ``not in`` are the exact
+    negations of ``=`` and ``in``, and ``not`` is the exact negation of what it stands before.
+
+    Args:
+        filter: As ``check`` returned it for the document's schema.
+        document: A checked document.
+    """
+    match filter:
+        case And(parts):
+            return all(matches(part, document) for part in parts)
+        case Or(parts):
+            return any(matches(part, document) for part in parts)
+        case Not(part):
+            return not matches(part, document)
+        case Comparison(name, Op.NE, value):
+            return _value(document, name) != value
+    found = _value(document, filter.field)
+    if isinstance(filter, IsNull):
+        return found is None or found == []
+    return found is not None and _holds(filter, found)
+
+
+def _value(document: Document, name: str) -> Value:
+    value: Value = document.id if name == "id" else document.__dict__.get(name)
+    return value
+
+
+def _holds(filter: Comparison | In | Between | Contains | StartsWith | Has, found: Any) -> bool:
+    """Return whether the condition holds for a value that is not missing."""
+    match filter:
+        case Comparison(_, op, value):
+            return _COMPARE[op](found, value)
+        case In(_, values):
+            return found in values
+        case Between(_, low, high):
+            return bool(low <= found <= high)
+        case Contains(_, text):
+            return text.casefold() in found.casefold()
+        case StartsWith(_, text):
+            return bool(found.casefold().startswith(text.casefold()))
+        case Has(_, values, mode):
+            return (all if mode == "all" else any)(value in found for value in values)

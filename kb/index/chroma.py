@@ -1,0 +1,214 @@
+"""The vector index: one Chroma ``PersistentClient`` and one ordinary Chroma collection per generation.
+
+Only this module talks to chromadb. It never lets chromadb embed, never trusts its counts, and keeps its calls below
+the sizes at which chromadb raises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from kb.errors import DamagedError, MismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+FOLDER: Final = "chroma"
+MAX_BATCH: Final = 5_000
+MAX_RESULTS: Final = 10_000
+JITTER: Final = 1e-3
+_HNSW: Final = {"space": "cosine", "ef_construction": 200, "ef_search": 200, "max_neighbors": 16, "sync_threshold": 5_000}
+
+MetadataValue = str | int | float | bool | list[str] | list[int] | list[float] | list[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What Chroma holds of one chunk.
+
+    Attributes:
+        id: The document's id, ``#`` and the chunk's number.
+        vector: Unit length, shape (dimension,), float32.
+        text: The chunk's text, or None where the index keeps no text.
+        metadata: The typed fields by name. None takes a value away that an older version may have: Chroma merges
+            metadata when it replaces a record.
+    """
+
+    id: str
+    vector: np.ndarray
+    text: str | None
+    metadata: Mapping[str, MetadataValue | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One record that Chroma proposes: the document's id and the chunk's number, nearest first."""
+
+    document: str
+    chunk: int
+
+
+def record_id(key: str, chunk: int) -> str:
+    """Return the id of a chunk's record; the last ``#`` divides it, whatever the document's id holds."""
+    return f"{key}#{chunk}"
+
+
+def jittered(vector: np.ndarray, record: str) -> np.ndarray:
+    """Return the vector moved by 0.001 in a direction that depends on the record alone, unit length again.
+
+    Many records with one and the same vector make HNSW lose others. Scores never come from these copies.
+    """
+    seed = int.from_bytes(hashlib.blake2b(record.encode(), digest_size=8).digest(), "little")
+    noise = np.random.default_rng(seed).standard_normal(vector.shape[0]).astype(np.float32)
+    moved = vector + noise * np.float32(JITTER / np.linalg.norm(noise))
+    return np.asarray(moved / np.linalg.norm(moved), dtype=np.float32)
+
+
+class Generation:
+    """One physical Chroma collection."""
+
+    def __init__(self, collection: Any) -> None:
+        """Wrap a chromadb collection; use ``VectorIndex.generation``."""
+        self._collection = collection
+
+    def upsert(self, records: Sequence[Record]) -> None:
+        """Write any number of records, replacing those of the same id."""
+        for start in range(0, len(records), MAX_BATCH):
+            some = records[start : start + MAX_BATCH]
+            self._collection.upsert(
+                ids=[r.id for r in some],
+                embeddings=np.stack([r.vector for r in some]),
+                documents=None if some[0].text is None else [r.text for r in some],
+                metadatas=[dict(r.metadata) for r in some],
+            )
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete records; ids that do not exist are passed over, as Chroma does."""
+        for start in range(0, len(ids), MAX_BATCH):
+            self._collection.delete(ids=list(ids[start : start + MAX_BATCH]))
+
+    def query(self, vector: np.ndarray, n: int, where: Mapping[str, object] | None = None) -> list[Candidate]:
+        """Return the nearest records, at most ``n`` (10,000 at most), nearest first; approximate.
+
+        Raises:
+            DamagedError: Chroma fails.
+        """
+        try:
+            answer = self._collection.query(
+                query_embeddings=vector.reshape(1, -1), n_results=min(n, MAX_RESULTS), where=where, include=[]
+            )
+        except BaseException as error:  # a panic of chromadb's core is no Exception
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            raise DamagedError(f"the vector index fails: {error}", hint="kb verify") from error
+        return [candidate(record) for record in answer["ids"][0]]
+
+    def nearest(self, vector: np.ndarray, n: int) -> list[np.ndarray]:
+        """Return the vectors of the nearest records as the index holds them, nearest first; to measure its recall."""
+        answer = self._collection.query(query_embeddings=vector.reshape(1, -1), n_results=n, include=["embeddings"])
+        return [np.asarray(found, dtype=np.float32) for found in answer["embeddings"][0]]
+
+    def count(self) -> int:
+        """Return how many records Chroma says it has; what is searchable may be less."""
+        return int(self._collection.count())
+
+    def ids(self) -> set[str]:
+        """Return the ids of all records."""
+        found: set[str] = set()
+        while True:
+            page = self._collection.get(limit=MAX_BATCH, offset=len(found), include=[])["ids"]
+            found.update(page)
+            if len(page) < MAX_BATCH:
+                return found
+
+    def get(self, ids: Sequence[str]) -> dict[str, Record]:
+        """Return those of the records that exist, by id."""
+        found: dict[str, Record] = {}
+        for start in range(0, len(ids), MAX_BATCH):
+            page = self._collection.get(
+                ids=list(ids[start : start + MAX_BATCH]), include=["embeddings", "documents", "metadatas"]
+            )
+            texts = page["documents"] or [None] * len(page["ids"])
+            for number, record in enumerate(page["ids"]):
+                found[record] = Record(
+                    record,
+                    np.asarray(page["embeddings"][number], dtype=np.float32),
+                    texts[number],
+                    page["metadatas"][number] or {},
+                )
+        return found
+
+
+def candidate(record: str) -> Candidate:
+    """Return the document and chunk that a record id names."""
+    key, _, chunk = record.rpartition("#")
+    return Candidate(key, int(chunk))
+
+
+class VectorIndex:
+    """The open index of a knowledge base; the caller holds its lock."""
+
+    def __init__(self, storage: Path) -> None:
+        """Open Chroma, which always writes, in the folder ``chroma`` below ``storage``.
+
+        Raises:
+            DamagedError: Chroma cannot open what is there.
+        """
+        os.environ.setdefault("ANONYMIZED_TELEMETRY", "False")
+        import chromadb
+        from chromadb.config import Settings
+
+        path = storage / FOLDER
+        path.mkdir(mode=0o700, exist_ok=True)
+        try:
+            self._client: Any = chromadb.PersistentClient(str(path), Settings(anonymized_telemetry=False))
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            raise DamagedError(f"the vector index in {path} cannot be opened: {error}", hint="kb verify") from error
+
+    def generation(self, name: str, *, created_by: Mapping[str, str]) -> Generation:
+        """Return a generation, made on first use with cosine distance and without an embedding function.
+
+        Args:
+            name: Of the Chroma collection.
+            created_by: Text metadata for a new one: what made it.
+
+        Raises:
+            MismatchError: A collection of that name exists with another distance or with an embedding function.
+        """
+        names = {c.name if hasattr(c, "name") else str(c) for c in self._client.list_collections()}
+        if name not in names:
+            return Generation(
+                self._client.create_collection(
+                    name, configuration={"hnsw": dict(_HNSW)}, metadata=dict(created_by), embedding_function=None
+                )
+            )
+        collection = self._client.get_collection(name, embedding_function=None)
+        stored = collection.configuration_json
+        function = (stored.get("embedding_function") or {}).get("type", "legacy")
+        space = (stored.get("hnsw") or {}).get("space")
+        if space != "cosine" or function != "legacy":
+            raise MismatchError(
+                f"the Chroma collection '{name}' has distance '{space}' and embedding function '{function}'",
+                unchanged="nothing was read from it",
+                hint="it was not made by kb: move the folder away and it is built again from the catalog",
+            )
+        return Generation(collection)
+
+    def drop(self, name: str) -> None:
+        """Delete a generation: its records first, for a dropped collection keeps its memory and files."""
+        if name in {c.name if hasattr(c, "name") else str(c) for c in self._client.list_collections()}:
+            generation = Generation(self._client.get_collection(name, embedding_function=None))
+            generation.delete(sorted(generation.ids()))
+            self._client.delete_collection(name)
+
+    def close(self) -> None:
+        """Close Chroma so that the folder can be opened again by this process."""
+        self._client.close()

@@ -1,0 +1,100 @@
+"""One owner per knowledge base, by a lock of the operating system that ends with the process, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import sys
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from kb.errors import LockedError
+
+LOCK_FILE: Final = "lock"
+OWNER_FILE: Final = "owner.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who holds the lock; for people to read, never a proof: the proof is the lock."""
+
+    pid: int
+    host: str
+    command: str
+    since: str
+
+    def __str__(self) -> str:
+        """Return the owner in one phrase."""
+        return f"process {self.pid} on {self.host} ({self.command}) since {self.since}"
+
+
+class Lock:
+    """The lock of one storage folder, held until ``release`` or the end of the process."""
+
+    def __init__(self, storage: Path, descriptor: int) -> None:
+        """Wrap a descriptor that holds the lock; use ``acquire``."""
+        self._storage = storage
+        self._descriptor = descriptor
+        self._pid = os.getpid()
+
+    def release(self) -> None:
+        """Give the lock up. A forked child that inherited it leaves its parent's alone."""
+        if os.getpid() == self._pid:
+            (self._storage / OWNER_FILE).unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+def acquire(storage: Path) -> Lock:
+    """Take the lock without waiting.
+
+    Args:
+        storage: An existing folder, as a real path.
+
+    Raises:
+        LockedError: Somebody else holds it; the message names the owner.
+    """
+    descriptor = os.open(storage / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise locked(storage) from None
+    owner = Owner(
+        os.getpid(),
+        socket.gethostname(),
+        _command(),
+        datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+    )
+    temporary = storage / f"{OWNER_FILE}.part"
+    temporary.write_text(json.dumps(asdict(owner)))
+    temporary.replace(storage / OWNER_FILE)
+    return Lock(storage, descriptor)
+
+
+def read_owner(storage: Path) -> Owner | None:
+    """Return what the last owner wrote about itself, or None."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Owner(**json.loads((storage / OWNER_FILE).read_text()))
+    return None
+
+
+def locked(storage: Path) -> LockedError:
+    """Return the error that names the present owner."""
+    owner = read_owner(storage)
+    return LockedError(
+        f"the knowledge base in {storage} is owned by {owner or 'another process'}",
+        unchanged="nothing was written",
+        hint="wait until it has finished, or stop it; searching and reading work meanwhile",
+    )
+
+
+def _command() -> str:
+    # Only the program and its verb: the rest of the command line may carry what people search for.
+    name = Path(sys.argv[0]).name or "python"
+    verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    return f"{name} {verb}".strip()[:60] if name == "kb" or "__main__" in name else name[:60]

@@ -1,0 +1,110 @@
+"""Who may use the vector index: the process that holds the lock, which is taken before Chroma is opened."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from kb.errors import LockedError
+from kb.index.lock import Lock, Owner, acquire, read_owner
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kb.index.chroma import Generation, VectorIndex
+
+WAIT_SECONDS: Final = 1.2
+"""How long a writer waits for the lock: longer than a short reading command holds it, well below two seconds."""
+
+
+class Ownership:
+    """The lock and the open index of one storage folder, each taken when it is first needed."""
+
+    def __init__(self, storage: Path) -> None:
+        """Take nothing yet.
+
+        Args:
+            storage: As a real path: two spellings of one folder would be two Chroma systems.
+        """
+        self._storage = storage
+        self._guard = threading.RLock()
+        self._lock: Lock | None = None
+        self._index: VectorIndex | None = None
+        self._generations: dict[str, Generation] = {}
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._lock is not None
+
+    def take(self, *, wait: float = WAIT_SECONDS) -> bool:
+        """Hold the lock from now on; return whether it was taken by this call.
+
+        Args:
+            wait: How many seconds to try.
+
+        Raises:
+            LockedError: Another process holds it; the message names the owner.
+        """
+        with self._guard:
+            if self._lock is not None:
+                return False
+            deadline = time.monotonic() + wait
+            while True:
+                try:
+                    self._lock = acquire(self._storage)
+                except LockedError:
+                    if time.monotonic() >= deadline:
+                        raise
+                    time.sleep(0.05)
+                else:
+                    return True
+
+    def other_owner(self) -> Owner | None:
+        """Return the other process that holds the lock at this moment, or None."""
+        with self._guard:
+            if self._lock is not None:
+                return None
+            try:
+                acquire(self._storage).release()
+            except LockedError:
+                return read_owner(self._storage) or Owner(0, "?", "?", "?")
+            return None
+
+    def generation(self, name: str, *, created_by: dict[str, str]) -> Generation:
+        """Return an open generation, opening Chroma at the first call; takes the lock first.
+
+        Raises:
+            LockedError: Another process holds the lock.
+            DamagedError: Chroma cannot open its files.
+            MismatchError: The Chroma collection was not made by kb.
+        """
+        with self._guard:
+            self.take()
+            if name not in self._generations:
+                if self._index is None:
+                    from kb.index.chroma import VectorIndex
+
+                    self._index = VectorIndex(self._storage)
+                self._generations[name] = self._index.generation(name, created_by=created_by)
+            return self._generations[name]
+
+    def drop(self, name: str) -> None:
+        """Delete a generation with its files."""
+        with self._guard:
+            self.generation(name, created_by={})
+            del self._generations[name]
+            assert self._index is not None
+            self._index.drop(name)
+
+    def close(self) -> None:
+        """Close Chroma, then give up the lock."""
+        with self._guard:
+            self._generations.clear()
+            if self._index is not None:
+                self._index.close()
+                self._index = None
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None

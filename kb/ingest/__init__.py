@@ -1,0 +1,9 @@
+"""Layer 6: importing. Rows from files and data frames become documents, or rejects with reasons."""
+
+from __future__ import annotations
+
+from kb.ingest.progress import Progress
+from kb.ingest.request import ImportRequest, UnknownColumns
+from kb.ingest.run import import_files, import_frame, resume_import
+
+__all__ = ["ImportRequest", "Progress", "UnknownColumns", "import_files", "import_frame", "resume_import"]

@@ -1,0 +1,26 @@
+"""Progress is data: what a long operation tells whoever runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kb.catalog import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an import has come, as of its last commit.
+
+    Attributes:
+        job: The job with its counts; the last progress of an import carries the finished job.
+        position: How much of the input has been read, in bytes (rows for a data frame).
+        total: How much there is, in the same unit; None when that is unknown.
+        notes: What a reader should know that no count says, e.g. that a file is empty.
+    """
+
+    job: Job
+    position: int
+    total: int | None
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,417 @@
+"""``KnowledgeBase`` and ``Collection``: they open, wire and close. What is done is done in the layers below."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from kb import __version__, config
+from kb import catalog as cat
+from kb.collection import Collection, OnProgress, last_of
+from kb.config import CollectionSettings, Settings
+from kb.errors import (
+    DamagedError,
+    LockedError,
+    NotFoundError,
+    SchemaMismatchError,
+    nearest,
+)
+from kb.index import FOLDER, Generation, Owner, Ownership
+from kb.ingest import Progress, resume_import
+from kb.schema import Document, Schema, differences, schema_of
+from kb.write import drain
+
+if TYPE_CHECKING:
+    from kb.catalog import Job, Reject, StoredCollection
+    from kb.embed import Encoder
+    from kb.evaluate import Comparison
+    from kb.maintain import Problem, Stats
+
+_REJECTS: Final = "rejects"
+_open: Final[set[Path]] = set()
+
+
+class KnowledgeBase:
+    """An open knowledge base. Use it as a context manager, or call ``close``.
+
+    Several processes may have one open: the first that writes, or needs the vector index, owns it until it closes;
+    the others search and read exactly from the catalog, and are refused when they want to write.
+    """
+
+    def __init__(self, settings: Settings, *, encoders: Mapping[str, Encoder] | None = None) -> None:
+        """Open what the settings describe; use ``kb.open``.
+
+        Args:
+            settings: From ``kb.config.load_settings``.
+            encoders: Models of your own, by the id that collections name.
+
+        Raises:
+            LockedError: This process has the same folder open already.
+            DamagedError: The catalog is missing beside an index, or is not readable.
+            NewerCatalogError: A newer release wrote the catalog.
+            SchemaMismatchError: A declaration no longer fits the stored documents.
+        """
+        self.settings = settings
+        self._encoders: dict[str, Encoder] = dict(encoders or {})
+        self._collections: dict[str, Collection] = {}
+        self._ownership = Ownership(settings.storage)
+        self._catalog: cat.Catalog | None = None
+        self._is_registered = False
+        if settings.storage in _open:
+            raise LockedError(
+                f"the knowledge base in {settings.storage} is open in this process already",
+                hint="use that object, or close it first",
+            )
+        _open.add(settings.storage)
+        self._is_registered = True
+        try:
+            self._open_existing()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_existing(self) -> None:
+        path = self.settings.storage / cat.FILE_NAME
+        if path.exists():
+            self._catalog = cat.open_catalog(path, version=__version__)
+            self._catch_up()
+        elif (self.settings.storage / FOLDER).exists():
+            raise DamagedError(
+                f"{path} is missing, but there is an index beside it",
+                unchanged="nothing was created",
+                hint=f"put the catalog back, or move {self.settings.storage} away to begin anew",
+            )
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the index, the catalog and the models, and give up the lock. Closing twice is harmless."""
+        self._ownership.close()
+        if self._catalog is not None:
+            self._catalog.close()
+            self._catalog = None
+        for encoder in self._encoders.values():
+            encoder.close()
+        self._encoders.clear()
+        if self._is_registered:
+            _open.discard(self.settings.storage)
+            self._is_registered = False
+
+    @property
+    def catalog(self) -> cat.Catalog | None:
+        """The open catalog, or None before the first write."""
+        return self._catalog
+
+    def collection(
+        self, name: str | None = None, document_class: type[Document] | None = None, *, model: str | None = None
+    ) -> Collection:
+        """Return a collection.
+
+        Args:
+            name: As declared or stored; None when there is only one.
+            document_class: Its schema as a Python class; declares the collection if nothing else does.
+            model: The model id of a collection that is declared here.
+
+        Raises:
+            NotFoundError: Neither ``config.toml`` nor the catalog nor this call declares it.
+            SchemaMismatchError: The class differs from what is stored.
+        """
+        name = self._only_name() if name is None else name
+        if document_class is None and name in self._collections:
+            return self._collections[name]
+        stored = self._stored(name)
+        declared = self.settings.collections.get(name)
+        if document_class is not None:
+            declared = _declare(name, document_class, declared, stored, model)
+        if declared is None and stored is None:
+            raise NotFoundError(
+                f"there is no collection '{name}'", hint=nearest(name, self.names()) or "kb init shows how to declare one"
+            )
+        if stored is not None and declared is not None:
+            stored = self._reconciled(stored, declared)
+        if declared is None:
+            assert stored is not None
+            recipe = stored.recipe
+            declared = CollectionSettings(stored.schema, recipe.model, recipe.chunk_tokens, recipe.chunk_overlap)
+        self._collections[name] = Collection(self, name, declared, stored)
+        return self._collections[name]
+
+    def names(self) -> list[str]:
+        """Return the names of all collections, declared or stored, sorted."""
+        stored: list[str] = []
+        if self._catalog is not None:
+            with self._catalog.read() as connection:
+                stored = [collection.name for collection in cat.list_collections(connection)]
+        return sorted({*self.settings.collections, *stored})
+
+    def drop_collection(self, name: str) -> None:
+        """Delete a collection with everything in it, its revisions included. It cannot be restored.
+
+        Raises:
+            NotFoundError: There is nothing stored under that name.
+            LockedError: Another process owns the knowledge base.
+        """
+        stored = self._stored(name)
+        if stored is None or self._catalog is None:
+            raise NotFoundError(f"there is no stored collection '{name}'", hint=nearest(name, self.names()))
+        self.generation(stored)
+        self._ownership.drop(stored.generation)
+        with self._catalog.write() as connection:
+            cat.delete_collection(connection, stored)
+        self._collections.pop(name, None)
+
+    def jobs(self, *, limit: int = 1_000) -> list[Job]:
+        """Return the newest jobs, newest first."""
+        if self._catalog is None:
+            return []
+        with self._catalog.read() as connection:
+            return [self._seen(job) for job in cat.list_jobs(connection, limit=limit)]
+
+    def job(self, job_id: str) -> Job:
+        """Return a job.
+
+        Raises:
+            NotFoundError: There is none of that id.
+        """
+        if self._catalog is not None:
+            with self._catalog.read() as connection:
+                job = cat.find_job(connection, job_id)
+            if job is not None:
+                return self._seen(job)
+        known = [job.id for job in self.jobs(limit=20)]
+        raise NotFoundError(f"there is no job '{job_id}'", hint=nearest(job_id, known) or "no job has run yet")
+
+    def rejects(self, job_id: str) -> list[Reject]:
+        """Return the recorded rejects of a job, in the order of its input; at most 10,000.
+
+        Raises:
+            NotFoundError: There is no such job.
+        """
+        self.job(job_id)
+        assert self._catalog is not None
+        with self._catalog.read() as connection:
+            return cat.get_rejects(connection, job_id)
+
+    def resume(self, job_id: str, *, progress: OnProgress | None = None) -> Job:
+        """Continue an interrupted or failed import.
+
+        Raises:
+            NotFoundError: There is no such job.
+            ConflictError: It is finished, or read what cannot be read twice.
+            SourceChangedError: Its input has changed.
+        """
+        return last_of(self.resume_steps(job_id), progress)
+
+    def resume_steps(self, job_id: str) -> Iterator[Progress]:
+        """Continue an import step by step; as ``resume``."""
+        job = self.job(job_id)
+        collection = self.collection(job.collection)
+        target = collection.target()
+        yield from resume_import(target, self.job(job_id), rejects_folder=self.rejects_folder())
+        collection.prepare_queries()
+
+    def verify(self, *, full: bool = False) -> Iterator[Problem]:
+        """Yield every difference between the catalog and itself, and between the index and the catalog."""
+        if self._catalog is None:
+            return
+        with self._catalog.read() as connection:
+            stored = cat.list_collections(connection)
+        from kb.maintain import verify
+
+        yield from verify(self._catalog, stored, self.generation, store_text=self.settings.store_text, full=full)
+
+    def stats(self) -> Stats:
+        """Return figures of every stored collection and of the disk."""
+        from kb.maintain import Stats, collection_stats, disk_bytes
+
+        figures = []
+        if self._catalog is not None:
+            with self._catalog.read() as connection:
+                stored = cat.list_collections(connection)
+            figures = [collection_stats(self._catalog, one) for one in stored]
+        storage = self.settings.storage
+        return Stats(tuple(figures), disk_bytes(storage / cat.FILE_NAME), disk_bytes(storage / FOLDER))
+
+    def compare(self, texts: Sequence[str], *, model: str = config.DEFAULT_MODEL) -> Comparison:
+        """Return the cosine similarity of every pair of texts under a model."""
+        from kb.evaluate import compare
+
+        return compare(self.encoder(model), texts)
+
+    def encoder(self, model: str) -> Encoder:
+        """Return an open model; opened once.
+
+        Raises:
+            ModelNotFoundError: The id resolves to nothing usable.
+        """
+        if model not in self._encoders:
+            from kb.embed import open_encoder
+
+            self._encoders[model] = open_encoder(model, self.settings.models)
+        return self._encoders[model]
+
+    def generation(self, stored: StoredCollection) -> Generation:
+        """Return the open index of a stored collection, up to date with the catalog; this process then owns it.
+
+        Raises:
+            LockedError: Another process owns the knowledge base.
+        """
+        created_by = {
+            "kb:collection": stored.name,
+            "kb:model": stored.recipe.model,
+            "kb:recipe": stored.recipe.hash,
+            "kb:version": __version__,
+        }
+        self._own()
+        generation = self._ownership.generation(stored.generation, created_by=created_by)
+        assert self._catalog is not None
+        for _ in drain(self._catalog, stored, generation, store_text=self.settings.store_text):
+            pass
+        return generation
+
+    def own(self) -> cat.Catalog:
+        """Become the owner and return the catalog, made if there is none yet: the first step of every write.
+
+        Raises:
+            LockedError: Another process owns the knowledge base.
+        """
+        self.settings.storage.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._own()
+        if self._catalog is None:
+            self._catalog = cat.open_catalog(self.settings.storage / cat.FILE_NAME, version=__version__)
+        return self._catalog
+
+    def _own(self) -> None:
+        if self._ownership.take() and self._catalog is not None:
+            # Whoever had the lock is gone; what its jobs were doing has ended.
+            with self._catalog.write() as connection:
+                cat.interrupt_running(connection)
+
+    def _catch_up(self) -> None:
+        """Bring the index up to date if a process ended between its last commit and its index, and nobody else does."""
+        assert self._catalog is not None
+        with self._catalog.read() as connection:
+            behind = [
+                stored
+                for stored in cat.list_collections(connection)
+                if cat.pending(connection, stored.id, cat.VECTORS)
+            ]
+        if behind and self._ownership.other_owner() is None:
+            try:
+                for stored in behind:
+                    self.generation(stored)
+            except (LockedError, DamagedError):
+                return  # searches then are exact, and say so; the next opening tries again
+
+    def _seen(self, job: Job) -> Job:
+        """Return the job as it is: one that still says running, while nobody can be running it, was interrupted."""
+        alive = self._ownership.is_owner and job.pid == os.getpid()
+        if job.status is cat.JobStatus.RUNNING and not alive and self._ownership.other_owner() is None:
+            return replace(job, status=cat.JobStatus.INTERRUPTED)
+        return job
+
+    def _only_name(self) -> str:
+        names = self.names()
+        if len(names) == 1:
+            return names[0]
+        if not names:
+            raise NotFoundError("there is no collection yet", hint="declare one in config.toml: [collections.NAME]")
+        raise NotFoundError("there are several collections", hint=f"name one with -c: {', '.join(names)}")
+
+    def _stored(self, name: str) -> StoredCollection | None:
+        if self._catalog is None:
+            return None
+        with self._catalog.read() as connection:
+            return cat.find_collection(connection, name)
+
+    def _reconciled(self, stored: StoredCollection, declared: CollectionSettings) -> StoredCollection:
+        """Return the stored collection under its new declaration, where its documents fit that as they are."""
+        recipe = replace(
+            stored.recipe,
+            template=declared.schema.template.source,
+            model=declared.model,
+            chunk_tokens=declared.chunk_tokens or stored.recipe.chunk_tokens,
+            chunk_overlap=declared.chunk_overlap if declared.chunk_overlap is not None else stored.recipe.chunk_overlap,
+        )
+        if stored.schema.to_json() == declared.schema.to_json() and stored.recipe == recipe:
+            return stored
+        assert self._catalog is not None
+        with self._catalog.read() as connection:
+            is_empty = cat.count_documents(connection, stored.id) == 0
+        found = differences(stored.schema, declared.schema)
+        if stored.recipe.model != recipe.model:
+            found.append(f"the model was {stored.recipe.model} and is {recipe.model}")
+        for name in ("chunk_tokens", "chunk_overlap"):
+            before, after = getattr(stored.recipe, name), getattr(recipe, name)
+            if before != after:
+                found.append(f"{name} was {before} and is {after}")
+        if found and not (is_empty and stored.recipe.model == recipe.model):
+            raise SchemaMismatchError(
+                f"the collection '{stored.name}' was stored under another declaration: {'; '.join(found)}",
+                unchanged="nothing was changed",
+                hint="put the declaration back, or declare the new one as another collection and import into it",
+            )
+        try:
+            self._own()
+        except LockedError:
+            return stored  # the owner knows the old declaration; this process reads under it until it can write
+        with self._catalog.write() as connection:
+            return cat.replace_schema(connection, stored, declared.schema, recipe)
+
+    def other_owner(self) -> Owner | None:
+        """Return the other process that owns the knowledge base at this moment, or None."""
+        return None if self._catalog is None else self._ownership.other_owner()
+
+    def rejects_folder(self) -> Path:
+        """Return the folder of the reject files, made if there is none yet."""
+        folder = self.settings.storage / _REJECTS
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+
+def open_base(
+    path: str | os.PathLike[str], *, create: bool = True, encoders: Mapping[str, Encoder] | None = None
+) -> KnowledgeBase:
+    """Open the knowledge base in a folder; available as ``kb.open``.
+
+    Args:
+        path: The folder with ``config.toml``.
+        create: Whether to make a new one where there is none: the folder and a minimal ``config.toml``.
+        encoders: Models of your own, by the id that collections name.
+
+    Raises:
+        NoKnowledgeBaseError: There is none, and ``create`` is False.
+        ConfigError: Its ``config.toml`` cannot be used.
+        LockedError: This process has it open already.
+    """
+    root = Path(path).expanduser()
+    if create and not (root / config.FILE_NAME).exists():
+        root.mkdir(parents=True, exist_ok=True)
+        (root / config.FILE_NAME).write_text(f'[storage]\npath = "{config.DEFAULT_STORAGE}"\n')
+    return KnowledgeBase(config.load_settings(config.find_root(root)), encoders=encoders)
+
+
+def _declare(
+    name: str,
+    document_class: type[Document],
+    declared: CollectionSettings | None,
+    stored: StoredCollection | None,
+    model: str | None,
+) -> CollectionSettings:
+    """Return the declaration that a class makes, completed by what is configured or stored."""
+    config.check_collection_name(name)
+    known: Schema | None = declared.schema if declared else stored.schema if stored else None
+    template = document_class.text_template or (known.template.source if known else None)
+    schema = schema_of(document_class, key=known.key if known else "id", text=template)
+    if declared is not None:
+        return replace(declared, schema=schema, model=model or declared.model)
+    return CollectionSettings(schema, model or (stored.recipe.model if stored else config.DEFAULT_MODEL))

@@ -1,0 +1,8 @@
+"""Layer 6: looking after a knowledge base."""
+
+from __future__ import annotations
+
+from kb.maintain.stats import CollectionStats, Stats, collection_stats, disk_bytes
+from kb.maintain.verify import Problem, verify
+
+__all__ = ["CollectionStats", "Problem", "Stats", "collection_stats", "disk_bytes", "verify"]

@@ -1,0 +1,183 @@
+"""Compares what is stored with what should be: the catalog with itself, then the index with the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from kb import catalog as cat
+from kb.errors import DamagedError, LockedError, MismatchError
+from kb.index import record_id
+from kb.schema import content_hash
+from kb.write import records_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kb.index import Generation, Record
+
+PAGE: Final = 1_000
+SAMPLE: Final = 50
+MIN_RECALL: Final = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One difference that ``verify`` found.
+
+    Attributes:
+        code: Stable: ``integrity``, ``hash``, ``chunks``, ``vector``, ``queue``, ``index``, ``missing``, ``surplus``,
+            ``record`` or ``recall``.
+        collection: The collection, or "" for the whole catalog.
+        id: The document or record, or "".
+        message: What differs.
+    """
+
+    code: str
+    collection: str
+    id: str
+    message: str
+
+
+def verify(
+    catalog: cat.Catalog,
+    collections: Sequence[cat.StoredCollection],
+    generation: Callable[[cat.StoredCollection], Generation],
+    *,
+    store_text: bool,
+    full: bool,
+) -> Iterator[Problem]:
+    """Yield every difference.
+
+    Quick: the catalog's own integrity, the queue, and the ids of all records. Full: also every hash, every chunk, every
+    record's vector, text and metadata, and the recall of the index against exact search on a sample.
+
+    Args:
+        catalog: The truth.
+        collections: Which collections to look at.
+        generation: Returns the open index of one.
+        store_text: Whether records keep text.
+        full: Look at every value.
+    """
+    with catalog.read() as connection:
+        for (message,) in connection.exec_driver_sql("PRAGMA quick_check").all():
+            if message != "ok":
+                yield Problem("integrity", "", "", str(message))
+        for row in connection.exec_driver_sql("PRAGMA foreign_key_check").all():
+            yield Problem("integrity", "", "", f"table {row[0]}, row {row[1]}: refers to a missing row of {row[2]}")
+    for collection in collections:
+        if full:
+            yield from _catalog_problems(catalog, collection)
+        try:
+            index = generation(collection)
+        except LockedError as error:
+            yield Problem("index", collection.name, "", f"cannot be compared: {error}")
+            continue
+        except (DamagedError, MismatchError) as error:
+            yield Problem("index", collection.name, "", str(error))
+            continue
+        yield from _index_problems(catalog, collection, index, store_text=store_text, full=full)
+
+
+def _catalog_problems(catalog: cat.Catalog, collection: cat.StoredCollection) -> Iterator[Problem]:
+    for page in _pages(catalog, collection):
+        with catalog.read() as connection:
+            chunks = cat.get_chunks(connection, [d.seq for d in page])
+            hashes = cat.stored_states(connection, collection.id, [d.key for d in page])
+            used = sorted({c.vector_id for some in chunks.values() for c in some})
+            vectors = cat.get_vectors(connection, used)
+        for document in page:
+            state = hashes[document.key]
+            rendered = collection.schema.render(collection.schema.load(document.key, document.fields))
+            if (content_hash(document.fields), content_hash(document.text)) != (state.fields_hash, state.text_hash):
+                yield Problem("hash", collection.name, document.key, "its fields or text differ from their fingerprint")
+            elif rendered.text != document.text:
+                yield Problem("hash", collection.name, document.key, "its text differs from what its fields render")
+            if not _is_partition(chunks[document.seq], len(document.text)):
+                yield Problem("chunks", collection.name, document.key, "its chunks do not partition its text")
+        for number, vector in vectors.items():
+            if vector.shape != (collection.dimension,) or abs(float(np.linalg.norm(vector)) - 1) > 1e-3:
+                yield Problem("vector", collection.name, str(number), "a vector has the wrong length")
+
+
+def _is_partition(chunks: Sequence[cat.StoredChunk], length: int) -> bool:
+    borders = [0, *(chunk.end for chunk in chunks)]
+    return bool(chunks) and [c.start for c in chunks] == borders[:-1] and borders[-1] == length
+
+
+def _index_problems(
+    catalog: cat.Catalog, collection: cat.StoredCollection, index: Generation, *, store_text: bool, full: bool
+) -> Iterator[Problem]:
+    name = collection.name
+    with catalog.read() as connection:
+        waiting = cat.pending(connection, collection.id, cat.VECTORS)
+    if waiting:
+        yield Problem("queue", name, "", f"the index is {waiting} documents behind")
+    try:
+        present = index.ids()
+        expected: set[str] = set()
+        for page in _pages(catalog, collection):
+            with catalog.read() as connection:
+                chunks = cat.get_chunks(connection, [d.seq for d in page])
+                records = (
+                    records_of(connection, collection, [d.key for d in page], store_text=store_text) if full else []
+                )
+            expected |= {record_id(d.key, c.ordinal) for d in page for c in chunks[d.seq]}
+            yield from _record_problems(name, records, index)
+        for missing in sorted(expected - present):
+            yield Problem("missing", name, missing, "is not in the index")
+        for surplus in sorted(present - expected):
+            yield Problem("surplus", name, surplus, "is in the index, but not in the catalog")
+        if full:
+            yield from _recall_problems(catalog, collection, index)
+    except DamagedError as error:
+        yield Problem("index", name, "", str(error))
+
+
+def _record_problems(name: str, records: Sequence[Record], index: Generation) -> Iterator[Problem]:
+    stored = index.get([record.id for record in records])
+    for record in records:
+        found = stored.get(record.id)
+        if found is None:
+            continue  # told as missing
+        if float(found.vector @ record.vector) < 0.9999:
+            yield Problem("record", name, record.id, "its vector differs from the catalog's")
+        if found.text != record.text:
+            yield Problem("record", name, record.id, "its text differs from the catalog's")
+        wanted = {key: value for key, value in record.metadata.items() if value is not None}
+        if dict(found.metadata) != wanted:
+            changed = sorted(k for k in {*wanted, *found.metadata} if found.metadata.get(k) != wanted.get(k))
+            yield Problem("record", name, record.id, f"its metadata differs: {', '.join(changed)}")
+
+
+def _recall_problems(catalog: cat.Catalog, collection: cat.StoredCollection, index: Generation) -> Iterator[Problem]:
+    with catalog.read() as connection:
+        vectors = cat.chunk_vectors(connection, collection.id, collection.dimension)
+    total = len(vectors.seqs)
+    if total <= 10:
+        return
+    rng = np.random.default_rng(0)
+    found = wanted = 0
+    for row in rng.choice(total, size=min(SAMPLE, total), replace=False):
+        scores = vectors.matrix @ vectors.matrix[row]
+        tenth = np.partition(scores, -10)[-10]
+        answers = index.nearest(vectors.matrix[row], 10)
+        wanted += 10
+        # Counted by score: among equal vectors any of them is a right answer; 0.002 covers the jitter of copies.
+        found += sum(float(vector @ vectors.matrix[row]) >= tenth - 2e-3 for vector in answers)
+    if found < MIN_RECALL * wanted:
+        yield Problem("recall", collection.name, "", f"recall@10 against exact search is {found / wanted:.3f}")
+
+
+def _pages(catalog: cat.Catalog, collection: cat.StoredCollection) -> Iterator[list[cat.StoredDocument]]:
+    last = 0
+    while True:
+        with catalog.read() as connection:
+            page = cat.page_documents(connection, collection.id, after=last, limit=PAGE)
+        if not page:
+            return
+        yield page
+        last = page[-1].seq

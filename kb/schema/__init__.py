@@ -1,0 +1,32 @@
+"""Schemas: declared fields, typed documents, text templates, fingerprints. Nothing here reads files or databases."""
+
+from __future__ import annotations
+
+from kb.schema.changes import differences
+from kb.schema.document import Document, Text
+from kb.schema.fields import Field, FieldType, Scalar, StoredScalar, StoredValue, Value, json_datetime, parse_type
+from kb.schema.recipe import Recipe, content_hash
+from kb.schema.schema import Rendered, Schema, build_schema, normal_id, schema_of
+from kb.schema.template import TextTemplate
+
+__all__ = [
+    "Document",
+    "Field",
+    "FieldType",
+    "Recipe",
+    "Rendered",
+    "Scalar",
+    "Schema",
+    "StoredScalar",
+    "StoredValue",
+    "Text",
+    "TextTemplate",
+    "Value",
+    "build_schema",
+    "content_hash",
+    "differences",
+    "json_datetime",
+    "normal_id",
+    "parse_type",
+    "schema_of",
+]

@@ -1,0 +1,57 @@
+"""The recipe: everything that decides a vector, and its hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+
+def content_hash(*parts: str) -> bytes:
+    """Return 16 bytes that identify the strings, their number and their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode()
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a document becomes vectors.
+
+    Attributes:
+        template: The text template as declared.
+        chunk_tokens: The most tokens of one embedded text, special tokens included.
+        chunk_overlap: How many tokens of the previous chunk are embedded before a chunk.
+        model: The model id.
+        document_prompt: What the model wants before a document.
+        query_prompt: What the model wants before a query.
+    """
+
+    template: str
+    chunk_tokens: int
+    chunk_overlap: int
+    model: str
+    document_prompt: str = ""
+    query_prompt: str = ""
+
+    @property
+    def hash(self) -> str:
+        """32 hexadecimal digits that identify the whole recipe."""
+        return content_hash(self.to_json()).hex()
+
+    @property
+    def space(self) -> str:
+        """32 hexadecimal digits of what a vector depends on once its text is given: the model and its prompt."""
+        return content_hash(self.model, self.document_prompt).hex()
+
+    def to_json(self) -> str:
+        """Return the recipe as canonical JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Return the recipe that ``to_json`` wrote."""
+        return cls(**json.loads(text))

@@ -1,0 +1,376 @@
+"""``Schema``: the fields of a collection, its text template, and the only way from raw values to a ``Document``."""
+
+from __future__ import annotations
+
+import json
+import keyword
+import unicodedata
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
+
+import pydantic
+
+from kb.errors import DocumentError, SchemaError, nearest
+from kb.schema.document import Document
+from kb.schema.fields import MAX_TEXT_BYTES, Field, FieldType, Scalar, Value, check_string
+from kb.schema.recipe import content_hash
+from kb.schema.template import TextTemplate, parse_template
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MAX_ID_BYTES: Final = 512
+MAX_FIELDS: Final = 64
+RESERVED: Final = frozenset({"id", "document", "chunk", "score"})
+
+
+class Rendered(NamedTuple):
+    """A document in the forms that are stored: its fields as canonical JSON, its text, and their fingerprints."""
+
+    id: str
+    fields: str
+    text: str
+    fields_hash: bytes
+    text_hash: bytes
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A checked declaration.
+
+    Attributes:
+        fields: The fields by name, in declared order.
+        key: The input column that becomes a document's id.
+        template: What is embedded.
+        model: The pydantic class of the documents.
+    """
+
+    fields: Mapping[str, Field]
+    key: str
+    template: TextTemplate
+    model: type[Document] = field(compare=False)
+
+    def field(self, name: str) -> Field:
+        """Return the declared field.
+
+        Raises:
+            SchemaError: There is none of that name.
+        """
+        try:
+            return self.fields[name]
+        except KeyError:
+            raise SchemaError(f"unknown field '{name}'", hint=nearest(name, self.fields)) from None
+
+    def document(self, values: Mapping[str, object], *, textual: bool, separators: Mapping[str, str]) -> Document:
+        """Return the document that raw values make.
+
+        Args:
+            values: By field name, the id under ``"id"``. None means missing.
+            textual: True when values are text to be parsed by type (CSV, arguments): ``""`` then means missing, and
+                a list is split by its separator or written as a JSON array. False for JSON and Python values, which
+                must have the right type already.
+            separators: By field name, what splits the text of a list; wins over the field's own separator.
+
+        Raises:
+            DocumentError: With every problem of the document, fields in declared order.
+        """
+        typed, problems = self._typed(values, textual=textual, separators=separators)
+        try:
+            typed["id"] = normal_id(values.get("id"))
+        except ValueError as error:
+            problems.insert(0, f"{self.key}: {error}")
+            typed["id"] = "?"
+        seen = {problem.partition(":")[0] for problem in problems}
+        try:
+            document = self.model.model_validate(typed)
+        except pydantic.ValidationError as error:
+            problems += [p for p in _messages(error) if p.partition(":")[0] not in seen]
+        if not problems:
+            problems = self._text_problems(document)
+        if problems:
+            raise DocumentError(_summary(values.get("id"), problems), problems=tuple(problems))
+        return document
+
+    def with_changes(
+        self, document: Document, changes: Mapping[str, object], *, textual: bool, separators: Mapping[str, str]
+    ) -> Document:
+        """Return the document with some values replaced, checked as a whole.
+
+        Args:
+            document: The present one.
+            changes: By field name; None, or ``""`` when textual, takes a value away.
+            textual: As in ``document``.
+            separators: As in ``document``.
+
+        Raises:
+            DocumentError: As ``document``.
+        """
+        typed, problems = self._typed(changes, textual=textual, separators=separators)
+        if "id" in changes:
+            problems.insert(0, "id: cannot be changed; add a document under the new id and delete this one")
+        if problems:
+            raise DocumentError(_summary(document.id, problems), problems=tuple(problems))
+        present = {name: document.__dict__.get(name) for name in self.fields}
+        merged = {**present, **{name: typed.get(name) for name in changes}, "id": document.id}
+        return self.document(merged, textual=False, separators={})
+
+    def _typed(
+        self, values: Mapping[str, object], *, textual: bool, separators: Mapping[str, str]
+    ) -> tuple[dict[str, object], list[str]]:
+        """Return the values of fields in their types, without the missing ones, and what is wrong with the rest."""
+        typed: dict[str, object] = {}
+        problems: list[str] = []
+        for name, raw in values.items():
+            if name not in self.fields:
+                if name != "id":
+                    problems.append(f"{name}: unknown field; {nearest(name, self.fields)}")
+                continue
+            declared = self.fields[name]
+            try:
+                value = _from_text(declared, raw, separators.get(name)) if textual else declared.from_json(raw)
+            except ValueError as error:
+                problems.append(f"{name}: {_quoted(raw)} {error}")
+                continue
+            if value is not None:
+                typed[name] = value
+        return typed, problems
+
+    def _text_problems(self, document: Document) -> list[str]:
+        text = self.text(document)
+        if not text.strip():
+            return [f"text: the template {self.template.source!r} renders as nothing but white space"]
+        try:
+            check_string(text, MAX_TEXT_BYTES)
+        except ValueError as error:
+            return [f"text: {error}"]
+        return []
+
+    def check(self, document: Document) -> Document:
+        """Return a document made in Python after the same checks as any other.
+
+        Raises:
+            DocumentError: As ``document``.
+        """
+        values: dict[str, object] = {name: document.__dict__.get(name) for name in self.fields}
+        return self.document({"id": document.id, **values}, textual=False, separators={})
+
+    def text(self, document: Document) -> str:
+        """Return the text that is embedded."""
+        return self.template.render(self.fields, document.__dict__)
+
+    def render(self, document: Document) -> Rendered:
+        """Return the stored forms of a checked document."""
+        stored = {
+            name: value
+            for name, declared in self.fields.items()
+            if (value := declared.store_value(document.__dict__.get(name))) is not None
+        }
+        fields = json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
+        text = self.text(document)
+        return Rendered(document.id, fields, text, content_hash(fields), content_hash(text))
+
+    def load(self, id: str, fields: str) -> Document:
+        """Return the document whose stored fields are given as JSON; it is not validated again."""
+        stored = json.loads(fields)
+        values = {name: declared.load_value(stored.get(name)) for name, declared in self.fields.items()}
+        return self.model.model_construct(id=id, **values)
+
+    def to_json(self) -> str:
+        """Return the declaration as canonical JSON, without the Python class."""
+        declared = [_field_to_json(f) for f in self.fields.values()]
+        return json.dumps(
+            {"key": self.key, "text": self.template.source, "fields": declared}, ensure_ascii=False, sort_keys=True
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Schema:
+        """Return the schema that ``to_json`` wrote."""
+        raw = json.loads(text)
+        return build_schema([_field_from_json(f) for f in raw["fields"]], key=raw["key"], text=raw["text"])
+
+
+def normal_id(raw: object) -> str:
+    """Return the key in its one stored form: a string, NFC, no white space at either end.
+
+    An int is accepted, since a JSON file often numbers its records.
+
+    Raises:
+        ValueError: It is missing, empty, longer than 512 bytes, or holds a control character.
+    """
+    if raw is None:
+        raise ValueError("the id is missing")
+    if isinstance(raw, bool) or not isinstance(raw, str | int):
+        raise ValueError(f"the id {_quoted(raw)} is neither a string nor a whole number")
+    text = check_string(unicodedata.normalize("NFC", str(raw)).strip(), MAX_ID_BYTES)
+    if not text:
+        raise ValueError("the id is empty")
+    if any(unicodedata.category(c) == "Cc" for c in text):
+        raise ValueError(f"the id {_quoted(text)} holds a control character")
+    return text
+
+
+def build_schema(
+    fields: Sequence[Field], *, key: str = "id", text: str | None = None, model: type[Document] | None = None
+) -> Schema:
+    """Return the checked schema.
+
+    Args:
+        fields: In declared order.
+        key: The input column of the id.
+        text: The template; None for the prose fields with a blank line between them.
+        model: The class of the documents; None to make one.
+
+    Raises:
+        SchemaError: A name, choice, bound, default or the template cannot work.
+    """
+    by_name: dict[str, Field] = {}
+    for declared in fields:
+        _check_field(declared)
+        if declared.name in by_name:
+            raise SchemaError(f"the field '{declared.name}' is declared twice")
+        by_name[declared.name] = declared
+    if len(by_name) > MAX_FIELDS:
+        raise SchemaError(f"{len(by_name)} fields are declared; the limit is {MAX_FIELDS}")
+    source = text if text is not None else _default_template(by_name)
+    return Schema(by_name, key, parse_template(source, by_name), model or _build_model(by_name))
+
+
+def schema_of(document_class: type[Document], *, key: str = "id", text: str | None = None) -> Schema:
+    """Return the schema that a ``Document`` subclass declares.
+
+    Raises:
+        SchemaError: An annotation has no field type, or as ``build_schema``.
+    """
+    from kb.schema.annotations import field_of
+
+    fields = [field_of(name, info) for name, info in document_class.model_fields.items() if name != "id"]
+    template = text if text is not None else document_class.text_template
+    return build_schema(fields, key=key, text=template, model=document_class)
+
+
+def _default_template(fields: Mapping[str, Field]) -> str:
+    prose = [f"{{{f.name}}}" for f in fields.values() if f.type is FieldType.TEXT and not f.many]
+    if not prose:
+        raise SchemaError(
+            "no text template is given and no field has the type 'text'",
+            hint='say what is to be embedded, e.g. text = "{title}"',
+        )
+    return "\n\n".join(prose)
+
+
+def _check_field(declared: Field) -> None:
+    name = declared.name
+    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_") or len(name) > 128:
+        raise SchemaError(
+            f"'{name}' cannot name a field",
+            hint="use letters, digits and _, a letter first; map the column: --map 'COLUMN=field'",
+        )
+    if name in RESERVED or name.startswith("model_") and hasattr(pydantic.BaseModel, name):
+        raise SchemaError(
+            f"the field name '{name}' is reserved", hint=f"choose another name and map the column: --map {name}=NAME"
+        )
+    if (declared.minimum is not None or declared.maximum is not None) and not declared.is_numeric:
+        raise SchemaError(f"the field '{name}' has bounds, but its type is {declared.spelled}")
+    if declared.separator is not None and (not declared.many or not declared.separator):
+        raise SchemaError(f"the field '{name}' has a separator, but its type is {declared.spelled}")
+    for choice in declared.choices or ():
+        if type(choice) is not declared.python:
+            raise SchemaError(f"the field '{name}' offers {choice!r}, which is not of type {declared.type}")
+
+
+def _build_model(fields: Mapping[str, Field]) -> type[Document]:
+    definitions: dict[str, Any] = {name: _annotation(f) for name, f in fields.items()}
+    with warnings.catch_warnings():
+        # A column called "json" or "copy" hides a method of BaseModel that nothing here calls.
+        warnings.filterwarnings("ignore", message=".*shadows an attribute in parent.*")
+        model: type[Document] = pydantic.create_model("Document", __base__=Document, **definitions)
+    return model
+
+
+def _annotation(declared: Field) -> tuple[Any, Any]:
+    item: Any = Literal[declared.choices] if declared.choices else declared.python
+    if declared.minimum is not None or declared.maximum is not None:
+        item = Annotated[item, pydantic.Field(ge=declared.minimum, le=declared.maximum)]
+    if declared.many:
+        return list[item], declared.default if declared.default is not None else pydantic.Field(default_factory=list)
+    if declared.required and declared.default is None:
+        return item, ...
+    return item | None, declared.default
+
+
+def _from_text(declared: Field, raw: object, separator: str | None) -> Value:
+    if raw is None or raw == "":
+        return None
+    if not isinstance(raw, str):
+        raise ValueError("is not text")  # noqa: TRY004 - a value problem of the row, collected with the others
+    if not declared.many:
+        return declared.parse(raw)
+    return [declared.parse(item) for item in _split_list(raw, separator or declared.separator)]
+
+
+def _split_list(text: str, separator: str | None) -> list[str]:
+    if separator is not None:
+        return [item.strip() for item in text.split(separator) if item.strip()]
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        items = None
+    if not isinstance(items, list) or any(isinstance(item, list | dict) or item is None for item in items):
+        raise ValueError('is not a list (say how to split it: --split FIELD=";")')
+    return [item if isinstance(item, str) else json.dumps(item) for item in items]
+
+
+def _messages(error: pydantic.ValidationError) -> list[str]:
+    messages = []
+    for item in error.errors(include_url=False, include_context=False):
+        # The parts of a location after the field name say where in a list or union; only positions help a reader.
+        name = str(item["loc"][0]) if item["loc"] else "document"
+        place = "".join(f"[{part}]" for part in item["loc"][1:] if isinstance(part, int))
+        if item["type"] == "missing":
+            messages.append(f"{name}: is missing")
+        else:
+            text = item["msg"][0].lower() + item["msg"][1:]
+            messages.append(f"{name}{place}: {text}, got {_quoted(item['input'])}")
+    return list(dict.fromkeys(messages))
+
+
+def _quoted(raw: object) -> str:
+    text = repr(raw)
+    return text if len(text) <= 60 else text[:50] + "…" + text[-1]
+
+
+def _summary(id: object, problems: Sequence[str]) -> str:
+    shown = "; ".join(problems[:10]) + (f"; and {len(problems) - 10} more" if len(problems) > 10 else "")
+    return f"document {_quoted(id)}: {shown}" if id is not None else shown
+
+
+def _field_to_json(declared: Field) -> dict[str, object]:
+    raw: dict[str, object] = {"name": declared.name, "type": declared.spelled, "required": declared.required}
+    if declared.choices is not None:
+        raw["choices"] = [declared.store(choice) for choice in declared.choices]
+    for name in ("minimum", "maximum", "separator"):
+        if getattr(declared, name) is not None:
+            raw[name] = getattr(declared, name)
+    if declared.default is not None:
+        raw["default"] = declared.store_value(declared.default)
+    return raw
+
+
+def _field_from_json(raw: Mapping[str, Any]) -> Field:
+    from kb.schema.fields import parse_type
+
+    kind, many = parse_type(raw["type"])
+    bare = Field(raw["name"], kind, many)
+    choices: tuple[Scalar, ...] | None = tuple(bare.load(c) for c in raw["choices"]) if "choices" in raw else None
+    return Field(
+        raw["name"],
+        kind,
+        many,
+        required=raw["required"],
+        choices=choices,
+        minimum=raw.get("minimum"),
+        maximum=raw.get("maximum"),
+        default=bare.load_value(raw["default"]) if "default" in raw else None,
+        separator=raw.get("separator"),
+    )

@@ -1,0 +1,181 @@
+"""The nouns of searching: what is asked, what is found, and why the answer has the length it has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, overload
+
+from kb.errors import QueryError
+
+if TYPE_CHECKING:
+    import pandas
+
+    from kb.filters import Filter
+    from kb.schema import Document, Value
+
+MAX_LIMIT: Final = 1_000
+MAX_QUERY_CHARACTERS: Final = 2_000
+
+
+class Strategy(StrEnum):
+    """How the candidates of an answer were found."""
+
+    EXACT = "exact"  # every matching vector was compared
+    CHROMA = "chroma"  # Chroma proposed them; a filter was applied to what it proposed
+    CHROMA_WHERE = "chroma where"  # Chroma filtered and proposed
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search request.
+
+    Attributes:
+        text: What to look for; at most 2,000 characters are used.
+        filter: A checked filter, or None for the whole collection.
+        limit: The most hits; 1 to 1,000.
+        min_score: The lowest cosine similarity of a hit, in [-1, 1]; None for no bound.
+    """
+
+    text: str
+    filter: Filter | None = None
+    limit: int = 10
+    min_score: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            QueryError: The text is blank or cannot be encoded, or a number is out of range.
+        """
+        if not self.text.strip():
+            raise QueryError("the query is empty", hint="say what to look for; kb list shows documents without a query")
+        try:
+            self.text.encode()
+        except UnicodeEncodeError as error:
+            raise QueryError(f"the query is not valid Unicode at character {error.start}") from None
+        if isinstance(self.limit, bool) or not 1 <= self.limit <= MAX_LIMIT:
+            raise QueryError(f"limit must be from 1 to {MAX_LIMIT:,}, not {self.limit}")
+        if self.min_score is not None and not -1.0 <= self.min_score <= 1.0:
+            shown = "not a number" if math.isnan(self.min_score) else f"{self.min_score:g}"
+            raise QueryError(
+                f"min_score must be from -1 to 1, not {shown}",
+                hint="it is a cosine similarity: 1 is the same meaning, 0 is unrelated",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One document found.
+
+    Attributes:
+        id: The document's key.
+        score: Cosine similarity of the query and the best chunk, in [-1, 1]; higher is better.
+        text: The best chunk.
+        chunk: The number of the best chunk, from 0.
+        document: The whole typed document.
+    """
+
+    id: str
+    score: float
+    text: str
+    chunk: int
+    document: Document
+
+    @property
+    def fields(self) -> dict[str, Value]:
+        """The document's typed fields by name, missing ones as None."""
+        return {name: value for name, value in self.document.__dict__.items() if name != "id"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A document that the threshold kept out."""
+
+    id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Why an answer has the length it has.
+
+    Attributes:
+        returned: Hits in the answer.
+        limit: The most that were asked for.
+        candidates: Documents that satisfy the filter and were compared.
+        below_min_score: Those of them whose score is below ``min_score``.
+        min_score: The bound, or None.
+        best_rejected: The best document below the bound, or None.
+        strategy: How the candidates were found.
+        milliseconds: The whole search, with the embedding of the query.
+        degraded: Why the index was not used although it would have been, or None.
+        notes: Other things to know, e.g. that the query was cut.
+    """
+
+    returned: int
+    limit: int
+    candidates: int
+    below_min_score: int
+    min_score: float | None
+    best_rejected: Rejected | None
+    strategy: Strategy
+    milliseconds: float
+    degraded: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the report on one line."""
+        parts = [f"returned {self.returned} of {self.limit}", f"{self.candidates:,} candidates"]
+        if self.min_score is not None:
+            parts.append(f"{self.below_min_score:,} below {self.min_score:g}")
+        if self.best_rejected is not None:
+            parts.append(f"best rejected {self.best_rejected.score:.2f}")
+        parts.append(f"{self.strategy}, {self.milliseconds:.0f} ms")
+        return " · ".join(parts)
+
+
+@dataclass(frozen=True)
+class Hits(Sequence[Hit]):
+    """The answer to a query: hits, best first, equal scores by id; and the report."""
+
+    query: str
+    collection: str
+    model: str
+    hits: tuple[Hit, ...]
+    report: Report = field(repr=False)
+
+    def __len__(self) -> int:
+        """Return the number of hits."""
+        return len(self.hits)
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Hit]: ...
+
+    def __getitem__(self, index: int | slice) -> Hit | Sequence[Hit]:
+        """Return a hit, or several."""
+        return self.hits[index]
+
+    def __iter__(self) -> Iterator[Hit]:
+        """Iterate over the hits, best first."""
+        return iter(self.hits)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a data frame with one row a hit: ``id``, ``score``, ``text``, ``chunk`` and every field."""
+        from kb.sources import to_frame
+
+        columns = ["id", "score", "text", "chunk"]
+        # A field may share a name with a column of the hit; the field then gets a prefix instead of replacing it.
+        rows = [
+            {
+                **{c: getattr(hit, c) for c in columns},
+                **{(f"field_{n}" if n in columns else n): v for n, v in hit.fields.items()},
+            }
+            for hit in self.hits
+        ]
+        return to_frame(rows, columns)

@@ -1,0 +1,255 @@
+"""Searching: one query in, hits and a report out. The planner decides who proposes; the catalog's vectors decide."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from kb import catalog as cat
+from kb.errors import DamagedError, LockedError
+from kb.filters import check
+from kb.index import to_where
+from kb.search.cache import Scored, VectorCache, scored
+from kb.search.query import MAX_QUERY_CHARACTERS, Hit, Hits, Query, Rejected, Report, Strategy
+from kb.search.rank import Ranking, rank
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import ColumnElement, Connection
+
+    from kb.embed import Encoder
+    from kb.index import Generation, Owner
+
+SMALL: Final = 20_000
+"""Up to so many chunks a scan of all of them costs less than Chroma does, and misses nothing."""
+
+SCANNABLE: Final = 200_000
+"""Up to so many chunks a broad filter is answered by a scan of the vectors in memory."""
+
+NARROW: Final = 4_000
+"""Up to so many documents that satisfy a filter are compared one by one."""
+
+
+@dataclass
+class Searchable:
+    """A collection that is open for searching.
+
+    Attributes:
+        catalog: Where its documents and vectors are.
+        collection: Its stored declaration.
+        cache: Its vectors in memory.
+        encoder: Returns its model, compared with the stored fingerprint at the first call.
+        generation: Returns the open index, up to date with the catalog.
+        other_owner: Returns the other process that owns the index, or None.
+        searches: How many searches this object has served.
+    """
+
+    catalog: cat.Catalog
+    collection: cat.StoredCollection
+    cache: VectorCache
+    encoder: Callable[[], Encoder]
+    generation: Callable[[], Generation]
+    other_owner: Callable[[], Owner | None]
+    searches: int = field(default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a strategy has found: a ranking out of so many documents that were compared."""
+
+    ranking: Ranking
+    candidates: int
+    strategy: Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """One search in one snapshot of the catalog."""
+
+    on: Searchable
+    query: Query
+    vector: np.ndarray
+    connection: Connection
+    condition: ColumnElement[bool] | None
+
+    def rank(self, found: Scored, *, verified: bool) -> Ranking:
+        """Rank the scored chunks; documents not yet known to satisfy the filter are verified on the way."""
+        verify = None if verified or self.condition is None else self.matching
+        return rank(self.vector, found, limit=self.query.limit, min_score=self.query.min_score, verify=verify)
+
+    def matching(self, seqs: Sequence[int]) -> set[int]:
+        """Return those of the documents that satisfy the filter."""
+        assert self.condition is not None
+        return set(cat.select_seqs(self.connection, self.on.collection.id, self.condition, among=seqs))
+
+
+def search(on: Searchable, query: Query) -> Hits:
+    """Answer a query.
+
+    Documents that satisfy the filter are compared by their best chunk; those below ``min_score`` are left out; the
+    best ``limit`` of the rest are returned, equal scores by id.
+
+    Raises:
+        FilterError: The filter does not fit the schema.
+        EncoderError: The model failed.
+        ModelMismatchError: The model is not the one that made the vectors.
+    """
+    began = time.perf_counter()
+    if query.filter is not None:
+        query = replace(query, filter=check(query.filter, on.collection.schema))
+    text, notes = _embeddable(on, query)
+    vector = on.encoder().encode_query(text)
+    owner = on.other_owner()
+    degraded = None if owner is None else f"the index is owned by {owner}; answered exactly from the catalog"
+    with on.catalog.read() as connection, on.cache.guard:
+        condition = None if query.filter is None else cat.to_sql(query.filter, on.collection.schema)
+        one = _Search(on, query, vector, connection, condition)
+        try:
+            found = _plan(one, may_use_index=owner is None)
+        except (DamagedError, LockedError) as error:
+            degraded = f"{error}; answered exactly from the catalog"
+            found = _plan(one, may_use_index=False)
+        hits, rejected = _hits(one, found.ranking)
+    on.searches += 1
+    report = Report(
+        returned=len(hits),
+        limit=query.limit,
+        candidates=found.candidates,
+        below_min_score=found.candidates - found.ranking.passed if query.min_score is not None else 0,
+        min_score=query.min_score,
+        best_rejected=rejected,
+        strategy=found.strategy,
+        milliseconds=round((time.perf_counter() - began) * 1000, 1),
+        degraded=degraded,
+        notes=notes,
+    )
+    return Hits(query.text, on.collection.name, on.collection.recipe.model, hits, report)
+
+
+def _embeddable(on: Searchable, query: Query) -> tuple[str, tuple[str, ...]]:
+    """Return what of the query is embedded, and a note when that is not all."""
+    text = query.text.strip()
+    if len(text) > MAX_QUERY_CHARACTERS:
+        note = f"the query is {len(text):,} characters long; the first {MAX_QUERY_CHARACTERS:,} were used"
+        return text[:MAX_QUERY_CHARACTERS], (note,)
+    encoder = on.encoder()
+    # A token is at least one byte, so a short query need not be counted.
+    if len(text.encode()) > encoder.window and (tokens := encoder.query_tokens(text)) > encoder.window:
+        return text, (f"the query has {tokens} tokens; the model reads the first {encoder.window}",)
+    return text, ()
+
+
+def _plan(one: _Search, *, may_use_index: bool) -> _Found:
+    """Choose who proposes candidates.
+
+    - few documents satisfy the filter: exactly those are compared;
+    - a small collection, or a broad filter over one that fits in memory: every vector is compared, and the filter is
+      checked from the best document down;
+    - otherwise Chroma proposes more and more, until enough of what it proposes satisfies the filter.
+    """
+    on, connection = one.on, one.connection
+    if one.condition is not None:
+        seqs = cat.select_seqs(connection, on.collection.id, one.condition, limit=NARROW + 1)
+        if len(seqs) <= NARROW:
+            return _compare(one, seqs)
+    chunks = _chunks(one)
+    scan = chunks <= (SMALL if one.condition is None else SCANNABLE)
+    if not may_use_index or (scan and on.cache.fits(chunks)):
+        return _scan(one, chunks)
+    return _ask_chroma(one, chunks)
+
+
+def _chunks(one: _Search) -> int:
+    cache = one.on.cache
+    if cache.is_loaded:
+        cache.refresh(one.connection)
+        return cache.chunks
+    return cat.count_chunks(one.connection, one.on.collection.id)
+
+
+def _compare(one: _Search, seqs: Sequence[int]) -> _Found:
+    """Compare some documents one by one."""
+    on = one.on
+    # A process that searches once reads only what it needs; one that goes on searching keeps all vectors at hand.
+    if on.searches > 0 and not on.cache.is_loaded and on.cache.fits(_chunks(one)):
+        on.cache.refresh(one.connection)
+    if on.cache.is_loaded:
+        on.cache.refresh(one.connection)
+        found = on.cache.score(one.vector, seqs)
+    else:
+        vectors = cat.chunk_vectors(one.connection, on.collection.id, on.collection.dimension, seqs=seqs)
+        found = scored(vectors, one.vector)
+    return _Found(one.rank(found, verified=True), len(seqs), Strategy.EXACT)
+
+
+def _scan(one: _Search, chunks: int) -> _Found:
+    """Compare every vector of the collection."""
+    on = one.on
+    if on.cache.fits(chunks):
+        on.cache.refresh(one.connection)
+        found = on.cache.scan(one.vector)
+    else:
+        found = scored(cat.chunk_vectors(one.connection, on.collection.id, on.collection.dimension), one.vector)
+    candidates = cat.count_documents(one.connection, on.collection.id, one.condition)
+    return _Found(one.rank(found, verified=False), candidates, Strategy.EXACT)
+
+
+def _ask_chroma(one: _Search, chunks: int) -> _Found:
+    """Let Chroma propose, and compare the documents that it names exactly."""
+    generation = one.on.generation()
+    proposals = max(4 * one.query.limit, 50)
+    while True:
+        found = _propose(one, generation, proposals, None)
+        if _is_enough(one, found.ranking) or proposals >= min(chunks, 2_000):
+            break
+        proposals *= 8
+    if _is_enough(one, found.ranking) or proposals >= chunks:
+        return found
+    where = None if one.query.filter is None else to_where(one.query.filter, one.on.collection.schema)
+    if where is not None and not one.on.cache.fits(chunks):
+        found = _propose(one, generation, max(4 * one.query.limit, 50), where)
+        if _is_enough(one, found.ranking):
+            return found
+    return _scan(one, chunks)
+
+
+def _is_enough(one: _Search, ranking: Ranking) -> bool:
+    """Return whether more proposals could not add a hit: they would be worse than all that were compared."""
+    return len(ranking.best) >= one.query.limit or ranking.rejected is not None
+
+
+def _propose(one: _Search, generation: Generation, n: int, where: dict[str, object] | None) -> _Found:
+    on = one.on
+    candidates = generation.query(one.vector, n, where)
+    keys = list(dict.fromkeys(candidate.document for candidate in candidates))
+    seqs = cat.seqs_of(one.connection, on.collection.id, keys)
+    if one.condition is not None:
+        seqs = sorted(one.matching(seqs))
+    if on.cache.is_loaded:
+        found = on.cache.score(one.vector, seqs)
+    else:
+        vectors = cat.chunk_vectors(one.connection, on.collection.id, on.collection.dimension, seqs=seqs)
+        found = scored(vectors, one.vector)
+    strategy = Strategy.CHROMA if where is None else Strategy.CHROMA_WHERE
+    return _Found(one.rank(found, verified=True), len(seqs), strategy)
+
+
+def _hits(one: _Search, ranking: Ranking) -> tuple[tuple[Hit, ...], Rejected | None]:
+    schema = one.on.collection.schema
+    wanted = [b.seq for b in ranking.best] + ([ranking.rejected.seq] if ranking.rejected else [])
+    keys = cat.keys_of(one.connection, wanted)
+    ordered = sorted(ranking.best, key=lambda best: (-best.score, keys[best.seq]))[: one.query.limit]
+    stored = cat.get_documents_by_seq(one.connection, [best.seq for best in ordered])
+    chunks = cat.get_chunks(one.connection, [best.seq for best in ordered])
+    hits = []
+    for best in ordered:
+        document = stored[best.seq]
+        chunk = chunks[best.seq][best.chunk]
+        text = document.text[chunk.start : chunk.end].strip()
+        hits.append(Hit(document.key, best.score, text, best.chunk, schema.load(document.key, document.fields)))
+    rejected = ranking.rejected
+    return tuple(hits), None if rejected is None else Rejected(keys[rejected.seq], rejected.score)

@@ -1,0 +1,25 @@
+"""Files, pipes, standard input and data frames → ``Row``; rejected rows → a file. Nothing here guesses types."""
+
+from __future__ import annotations
+
+from kb.sources.frame import FrameSource, open_frame
+from kb.sources.input import SourceFingerprint
+from kb.sources.opening import open_source
+from kb.sources.rejects import RejectWriter, open_rejects
+from kb.sources.row import Limits, Row
+from kb.sources.source import Format, Source
+from kb.sources.table import to_frame
+
+__all__ = [
+    "Format",
+    "FrameSource",
+    "Limits",
+    "RejectWriter",
+    "Row",
+    "Source",
+    "SourceFingerprint",
+    "open_frame",
+    "open_rejects",
+    "open_source",
+    "to_frame",
+]

@@ -1,0 +1,9 @@
+"""Layer 5: how documents change, and how the index follows. Nothing else writes either."""
+
+from __future__ import annotations
+
+from kb.write.documents import Action, Put, add, put, remove
+from kb.write.drain import drain, records_of
+from kb.write.target import Target
+
+__all__ = ["Action", "Put", "Target", "add", "drain", "put", "records_of", "remove"]

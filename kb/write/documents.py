@@ -1,0 +1,298 @@
+"""The write path: nothing else changes documents.
+
+Every write decides against the stored fingerprints, embeds what is new outside the transaction, then commits
+documents, revisions, chunks, vectors and the index queue together. A model that fails leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from kb import catalog as cat
+from kb.chunks import split
+from kb.errors import ConflictError
+from kb.schema import content_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+    from sqlalchemy import Connection
+
+    from kb.chunks import Chunk
+    from kb.schema import Document, Rendered
+    from kb.write.target import Target
+
+
+class Action(StrEnum):
+    """What a write does to one document."""
+
+    NEW = "new"
+    UPDATED = "updated"  # its text changed
+    FIELDS_ONLY = "fields_only"  # its fields changed, its text did not: no model call
+    UNCHANGED = "unchanged"
+
+
+class Put(NamedTuple):
+    """What became of a batch: the actions in the order given, and how many texts the model was called for."""
+
+    actions: tuple[Action, ...]
+    embedded: int
+
+    @property
+    def counts(self) -> cat.Counts:
+        """The batch as figures of a job, all its documents read."""
+        by = Counter(self.actions)
+        return cat.Counts(
+            read=len(self.actions),
+            new=by[Action.NEW],
+            updated=by[Action.UPDATED],
+            fields_only=by[Action.FIELDS_ONLY],
+            unchanged=by[Action.UNCHANGED],
+            embedded=self.embedded,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One document that will be written: its stored forms, its present state and, where its text is new, its chunks."""
+
+    rendered: Rendered
+    action: Action
+    state: cat.StoredState | None
+    chunks: tuple[Chunk, ...]
+
+
+class _Vectors(NamedTuple):
+    """Vectors of embedded texts by their hash: numbers of stored ones, and new ones row by row."""
+
+    known: dict[bytes, int]
+    new_hashes: list[bytes]
+    new: NDArray | None  # type: ignore[type-arg]
+
+
+def put(
+    target: Target,
+    documents: Sequence[Document],
+    *,
+    job: str | None = None,
+    restoring: bool = False,
+    record: Callable[[Connection, Put], None] | None = None,
+    rehearsal: set[bytes] | None = None,
+) -> Put:
+    """Add or replace documents in one transaction.
+
+    Args:
+        target: The collection.
+        documents: Checked by its schema, no id twice.
+        job: The job that the revisions are recorded for.
+        restoring: Record the revisions as restorations.
+        record: Called inside the transaction with the outcome, so that a job's counts commit with its work.
+        rehearsal: When given, everything is decided, but nothing is embedded or written; it collects the hashes of
+            the texts that would have been embedded, so that a later batch counts none of them twice.
+
+    Raises:
+        EncoderError: The model failed; nothing was written.
+    """
+    rendered = [target.collection.schema.render(document) for document in documents]
+    with target.catalog.writing:
+        changes, actions = _decide(target, rendered)
+        chunks = [chunk for change in changes for chunk in change.chunks]
+        if rehearsal is not None:
+            known, texts = _missing(target, chunks)
+            would_embed = texts.keys() - rehearsal
+            rehearsal |= would_embed
+            return Put(actions, len(would_embed))
+        vectors = _embed(target, chunks)
+        outcome = Put(actions, len(vectors.new_hashes))
+        if changes or record is not None:
+            with target.catalog.write() as connection:
+                if changes:
+                    _write(connection, target, changes, vectors, job=job, restoring=restoring)
+                if record is not None:
+                    record(connection, outcome)
+    if changes:
+        target.follow()
+    return outcome
+
+
+def add(target: Target, documents: Sequence[Document]) -> Put:
+    """Add documents that must not exist yet.
+
+    Raises:
+        ConflictError: One of them exists; nothing was written.
+    """
+    with target.catalog.writing:
+        with target.catalog.read() as connection:
+            states = cat.stored_states(connection, target.collection.id, [d.id for d in documents])
+        if states:
+            name = min(states)
+            raise ConflictError(
+                f"the document '{name}' exists already", unchanged="nothing was added", hint=f"kb update {name} …"
+            )
+        return put(target, documents)
+
+
+def remove(target: Target, keys: Sequence[str], *, job: str | None = None) -> list[str]:
+    """Delete documents in one transaction and return the ids of those that existed, in the order given.
+
+    Their revisions stay, so that they can be restored.
+    """
+    wanted = list(dict.fromkeys(keys))
+    with target.catalog.writing:
+        with target.catalog.read() as connection:
+            states = cat.stored_states(connection, target.collection.id, wanted)
+            stored = cat.get_documents(connection, target.collection.id, list(states))
+        found = [key for key in wanted if key in states]
+        if not found:
+            return []
+        with target.catalog.write() as connection:
+            change = cat.next_change(connection, target.collection.id)
+            at = cat.now()
+            cat.insert_revisions(
+                connection,
+                target.collection.id,
+                change,
+                [
+                    cat.Revision(k, states[k].seq, states[k].revision + 1, "delete", at, target.who, job, stored[k].fields)
+                    for k in found
+                ],
+            )
+            cat.delete_documents(connection, [states[key].seq for key in found])
+            cat.enqueue(
+                connection, target.collection.id, [cat.QueuedDocument(k, states[k].chunks) for k in found]
+            )
+    target.follow()
+    return found
+
+
+def _decide(target: Target, rendered: Sequence[Rendered]) -> tuple[list[_Change], tuple[Action, ...]]:
+    with target.catalog.read() as connection:
+        states = cat.stored_states(connection, target.collection.id, [r.id for r in rendered])
+    changes: list[_Change] = []
+    actions: list[Action] = []
+    for one in rendered:
+        state = states.get(one.id)
+        action = _action(one, state)
+        actions.append(action)
+        if action is not Action.UNCHANGED:
+            fresh = action in (Action.NEW, Action.UPDATED)
+            changes.append(_Change(one, action, state, _chunks(target, one.text) if fresh else ()))
+    return changes, tuple(actions)
+
+
+def _action(rendered: Rendered, state: cat.StoredState | None) -> Action:
+    if state is None:
+        return Action.NEW
+    if rendered.text_hash != state.text_hash:
+        return Action.UPDATED
+    return Action.UNCHANGED if rendered.fields_hash == state.fields_hash else Action.FIELDS_ONLY
+
+
+def _chunks(target: Target, text: str) -> tuple[Chunk, ...]:
+    encoder = target.encoder()
+    return tuple(split(text, target.chunking, spans=encoder.token_spans, reserved=encoder.reserved))
+
+
+def _missing(target: Target, chunks: Sequence[Chunk]) -> tuple[dict[bytes, int], dict[bytes, str]]:
+    """Return, by hash, the vectors that the catalog has and the distinct texts that it has none of."""
+    texts = {content_hash(chunk.embed_text): chunk.embed_text for chunk in chunks}
+    if not texts:
+        return {}, {}
+    with target.catalog.read() as connection:
+        known = cat.known_vectors(connection, target.collection.recipe.space, list(texts))
+    return known, {h: text for h, text in texts.items() if h not in known}
+
+
+def _embed(target: Target, chunks: Sequence[Chunk]) -> _Vectors:
+    """Find or make the vector of every distinct text."""
+    known, texts = _missing(target, chunks)
+    if not texts:
+        return _Vectors(known, [], None)
+    from kb.embed import check_vectors
+
+    answer = target.encoder().encode_documents(list(texts.values()))
+    return _Vectors(known, list(texts), check_vectors(answer, len(texts), target.collection.dimension))
+
+
+def _write(
+    connection: Connection,
+    target: Target,
+    changes: Sequence[_Change],
+    vectors: _Vectors,
+    *,
+    job: str | None,
+    restoring: bool,
+) -> None:
+    collection = target.collection
+    numbers = dict(vectors.known)
+    if vectors.new is not None:
+        numbers |= cat.insert_vectors(connection, collection.recipe.space, vectors.new_hashes, vectors.new)
+    at, change = cat.now(), cat.next_change(connection, collection.id)
+    added = [c for c in changes if c.state is None]
+    replaced = [c for c in changes if c.state is not None]
+    last = cat.last_revisions(connection, collection.id, [c.rendered.id for c in added])
+    before = cat.get_documents(connection, collection.id, [c.rendered.id for c in replaced])
+    seqs = dict(zip((c.rendered.id for c in added), range(cat.next_seq(connection), 2**63), strict=False))
+    seqs |= {c.rendered.id: c.state.seq for c in replaced if c.state is not None}
+    numbered = {c.rendered.id: last.get(c.rendered.id, 0) + 1 for c in added}
+    numbered |= {c.rendered.id: c.state.revision + 1 for c in replaced if c.state is not None}
+
+    def row(one: _Change) -> dict[str, object]:
+        r = one.rendered
+        return {
+            "seq": seqs[r.id],
+            "collection_id": collection.id,
+            "key": r.id,
+            "fields": r.fields,
+            "text": r.text,
+            "fields_hash": r.fields_hash,
+            "text_hash": r.text_hash,
+            "revision": numbered[r.id],
+            "change": change,
+            "updated": at,
+        }
+
+    cat.insert_documents(connection, [row(c) for c in added])
+    cat.update_documents(connection, [row(c) for c in replaced])
+    cat.replace_chunks(
+        connection,
+        [c.state.seq for c in replaced if c.state is not None and c.action is Action.UPDATED],
+        [
+            cat.StoredChunk(seqs[c.rendered.id], k.ordinal, k.start, k.end, numbers[content_hash(k.embed_text)])
+            for c in changes
+            for k in c.chunks
+        ],
+    )
+    cat.insert_revisions(
+        connection,
+        collection.id,
+        change,
+        [
+            cat.Revision(
+                c.rendered.id,
+                seqs[c.rendered.id],
+                numbered[c.rendered.id],
+                _revision_action(c.action, restoring=restoring),
+                at,
+                target.who,
+                job,
+                before[c.rendered.id].fields if c.rendered.id in before else None,
+            )
+            for c in changes
+        ],
+    )
+    cat.enqueue(
+        connection,
+        collection.id,
+        [cat.QueuedDocument(c.rendered.id, c.state.chunks if c.state else 0) for c in changes],
+    )
+
+
+def _revision_action(action: Action, *, restoring: bool) -> str:
+    if restoring:
+        return "restore"
+    return {Action.NEW: "add", Action.UPDATED: "update", Action.FIELDS_ONLY: "fields_only"}[action]

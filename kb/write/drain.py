@@ -1,0 +1,85 @@
+"""Makes the vector index take over what the catalog has committed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from kb import catalog as cat
+from kb.index import Record, index_value, jittered, record_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+    from sqlalchemy import Connection
+
+    from kb.index import Generation
+    from kb.schema import Schema
+
+BATCH: Final = 1_000
+
+
+def drain(
+    catalog: cat.Catalog, collection: cat.StoredCollection, generation: Generation, *, store_text: bool
+) -> Iterator[int]:
+    """Bring the index up to date, yielding after each batch how many documents it took over.
+
+    Each batch is written to the index before it is taken off the queue: a kill in between repeats it, and a repeated
+    batch changes nothing.
+
+    Args:
+        catalog: The truth.
+        collection: Whose queue.
+        generation: The index that follows.
+        store_text: Whether records keep the text of their chunk.
+    """
+    while True:
+        with catalog.read() as connection:
+            part = cat.oldest(connection, collection.id, cat.VECTORS, BATCH)
+            if part is None:
+                return
+            records = records_of(connection, collection, [d.key for d in part.documents], store_text=store_text)
+        present = {record.id for record in records}
+        stale = [
+            name
+            for document in part.documents
+            for chunk in range(document.chunks_before)
+            if (name := record_id(document.key, chunk)) not in present
+        ]
+        generation.upsert(records)
+        generation.delete(stale)
+        with catalog.write() as connection:
+            cat.forget(connection, collection.id, cat.VECTORS, part.last_id)
+        yield len(part.documents)
+
+
+def records_of(
+    connection: Connection, collection: cat.StoredCollection, keys: Sequence[str], *, store_text: bool
+) -> list[Record]:
+    """Return what the index should hold of those of the documents that exist."""
+    documents = cat.get_documents(connection, collection.id, keys)
+    chunks = cat.get_chunks(connection, [d.seq for d in documents.values()])
+    used = sorted({chunk.vector_id for some in chunks.values() for chunk in some})
+    vectors = cat.get_vectors(connection, used)
+    first = cat.first_chunks(connection, used)
+    records: list[Record] = []
+    for document in documents.values():
+        metadata = _metadata(collection.schema, document)
+        for chunk in chunks[document.seq]:
+            name = record_id(document.key, chunk.ordinal)
+            vector: np.ndarray = vectors[chunk.vector_id]
+            if first[chunk.vector_id] != (document.seq, chunk.ordinal):
+                vector = jittered(vector, name)
+            text = document.text[chunk.start : chunk.end] if store_text else None
+            records.append(Record(name, vector, text, {**metadata, "document": document.key, "chunk": chunk.ordinal}))
+    return records
+
+
+def _metadata(schema: Schema, document: cat.StoredDocument) -> dict[str, object]:
+    stored = json.loads(document.fields)
+    return {
+        name: index_value(declared, declared.load_value(stored.get(name)))
+        for name, declared in schema.fields.items()
+        if declared.is_metadata
+    }
