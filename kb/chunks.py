@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PARAGRAPH = re.compile(r"(?:\n[^\S\n]*\n|[\f\u2029])\s*+")
 # A full stop counts only where no small letter follows: "e.g. this" is not two sentences.
-_SENTENCE = re.compile(r"[.!?…][\"'”’»)\]]*+\s++(?![a-z])|[。！？｡][”’」』）]*+\s*+|\n\s*+")  # noqa: RUF001
+_SENTENCE = re.compile(r"[.!?…][\"'”’»)\]]*+\s++(?![a-z])|[。！？｡][”’」』）]*+\s*+|\n\s*+")
 # No language has tokens this long: beyond it stands one unknown token for what a tokeniser gave up on.
 _MAX_CHARACTERS_PER_TOKEN = 64
 _SPACE = re.compile(r"\s*+")

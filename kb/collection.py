@@ -21,7 +21,7 @@ from kb.search import Hits, Query, Report, Searchable, Strategy, VectorCache, se
 from kb.write import Put, Target, add, put
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas as pd
 
     from kb.catalog import Job, StoredCollection
     from kb.config import CollectionSettings
@@ -106,7 +106,7 @@ class Collection:
 
     def import_frame(
         self,
-        frame: pandas.DataFrame,
+        frame: pd.DataFrame,
         *,
         mapping: Mapping[str, str] | None = None,
         unknown_columns: UnknownColumns | str = UnknownColumns.ERROR,
@@ -114,9 +114,7 @@ class Collection:
         progress: OnProgress | None = None,
     ) -> Job:
         """Import a data frame, one document a row; as ``import_file``. Its index is not read."""
-        request = ImportRequest(
-            files=(), mapping=dict(mapping or {}), unknown_columns=UnknownColumns(unknown_columns)
-        )
+        request = ImportRequest(files=(), mapping=dict(mapping or {}), unknown_columns=UnknownColumns(unknown_columns))
         if dry_run:
             with self._rehearsal() as target:
                 steps = ingest.import_frame(target, frame, request, rejects_folder=Path(), dry_run=True)

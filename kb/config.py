@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -260,7 +260,7 @@ def _bound(declaration: dict[str, Any], name: str, key: str, where: str) -> int 
     value = declaration.get(key)
     if value is None:
         return None
-    if isinstance(value, bool | str | date | datetime) or not isinstance(value, int | float) or value != value:
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         raise ConfigError(f"{where}: '{name}'.{key} must be a number, not {value!r}")
     return value
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_EXAMPLE: Final = '''
+_EXAMPLE: Final = """
 [collections.{name}.fields]
 title = "str"
 body = "text"                            # prose, up to 1 MB
@@ -23,7 +23,7 @@ published = "date"                       # ISO 8601: 2024-01-31
 author = {{ type = "str", required = false }}
 tags = {{ type = "list[str]", separator = ";" }}   # in a CSV cell: "python;performance"
 rating = {{ type = "float", min = 0, max = 5, required = false }}
-'''
+"""
 
 _HEAD: Final = """\
 # A knowledge base. Import with `kb import FILE`, search with `kb search "..."`.
@@ -57,7 +57,9 @@ def write_config(
     """
     path = directory / FILE_NAME
     if path.exists():
-        raise ConflictError(f"{path} exists already", unchanged="nothing was written", hint="edit it, or name another folder")
+        raise ConflictError(
+            f"{path} exists already", unchanged="nothing was written", hint="edit it, or name another folder"
+        )
     check_collection_name(name)
     if fields:
         declared = [field_from_declaration(field, kind, "--field") for field, kind in fields]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -25,6 +24,8 @@ from kb.schema import Document, Schema, differences, schema_of
 from kb.write import drain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from kb.catalog import Job, Reject, StoredCollection
     from kb.embed import Encoder
     from kb.evaluate import Comparison
@@ -134,7 +135,8 @@ class KnowledgeBase:
             declared = _declare(name, document_class, declared, stored, model)
         if declared is None and stored is None:
             raise NotFoundError(
-                f"there is no collection '{name}'", hint=nearest(name, self.names()) or "kb init shows how to declare one"
+                f"there is no collection '{name}'",
+                hint=nearest(name, self.names()) or "kb init shows how to declare one",
             )
         if stored is not None and declared is not None:
             stored = self._reconciled(stored, declared)
@@ -301,9 +303,7 @@ class KnowledgeBase:
         assert self._catalog is not None
         with self._catalog.read() as connection:
             behind = [
-                stored
-                for stored in cat.list_collections(connection)
-                if cat.pending(connection, stored.id, cat.VECTORS)
+                stored for stored in cat.list_collections(connection) if cat.pending(connection, stored.id, cat.VECTORS)
             ]
         if behind and self._ownership.other_owner() is None:
             try:

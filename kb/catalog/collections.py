@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, insert, select, text, update
 
@@ -12,7 +12,7 @@ from kb.catalog.tables import collections, generations
 from kb.schema import FieldType, Recipe, Schema
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection, CursorResult, Row, Select
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def add_collection(
             created=created,
         )
     )
-    collection_id = int(result.inserted_primary_key[0])
+    collection_id = _number(result)
     generation = f"{name}-g1"
     added = connection.execute(
         insert(generations).values(
@@ -76,17 +76,15 @@ def add_collection(
         )
     )
     connection.execute(
-        update(collections)
-        .where(collections.c.id == collection_id)
-        .values(generation_id=int(added.inserted_primary_key[0]))
+        update(collections).where(collections.c.id == collection_id).values(generation_id=_number(added))
     )
     _index_fields(connection, collection_id, schema)
-    return StoredCollection(
-        collection_id, name, schema, recipe, dimension, fingerprint, generation, 0, created
-    )
+    return StoredCollection(collection_id, name, schema, recipe, dimension, fingerprint, generation, 0, created)
 
 
-def replace_schema(connection: Connection, stored: StoredCollection, schema: Schema, recipe: Recipe) -> StoredCollection:
+def replace_schema(
+    connection: Connection, stored: StoredCollection, schema: Schema, recipe: Recipe
+) -> StoredCollection:
     """Store a changed declaration; the caller has made sure that the documents fit it."""
     connection.execute(
         update(collections)
@@ -120,13 +118,20 @@ def current_change(connection: Connection, collection_id: int) -> int:
     return int(connection.execute(select(collections.c.change).where(collections.c.id == collection_id)).scalar_one())
 
 
-def _query() -> select[tuple[object, ...]]:
+def _number(result: CursorResult[Any]) -> int:
+    """Return the number that a single insert gave its row."""
+    key = result.inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def _query() -> Select[Any]:
     return select(collections, generations.c.name.label("generation")).outerjoin(
         generations, generations.c.id == collections.c.generation_id
     )
 
 
-def _collection(row: Row[tuple[object, ...]]) -> StoredCollection:
+def _collection(row: Row[Any]) -> StoredCollection:
     return StoredCollection(
         row.id,
         row.name,
@@ -155,7 +160,7 @@ def _index_fields(connection: Connection, collection_id: int, schema: Schema) ->
             continue
         connection.execute(
             text(
-                f'CREATE INDEX "{name}" ON documents(json_extract(fields, \'$.{declared.name}\')) '
+                f"CREATE INDEX \"{name}\" ON documents(json_extract(fields, '$.{declared.name}')) "
                 f"WHERE collection_id = {collection_id}"
             )
         )

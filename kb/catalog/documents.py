@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, delete, func, insert, literal_column, select, update
 
@@ -13,7 +13,7 @@ from kb.catalog.tables import chunks, documents, revisions
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Row
+    from sqlalchemy import ColumnElement, Connection, Row, Select
 
 _MAX_PARAMETERS: Final = 900  # below SQLite's oldest limit of 999 bound values in a statement
 
@@ -110,7 +110,7 @@ def last_revisions(connection: Connection, collection_id: int, keys: Sequence[st
             .where(revisions.c.collection_id == collection_id, revisions.c.key.in_(some))
             .group_by(revisions.c.key)
         )
-        numbers.update({key: number for key, number in connection.execute(query)})
+        numbers.update(dict(connection.execute(query).tuples()))
     return numbers
 
 
@@ -209,7 +209,7 @@ def select_seqs(
         return list(connection.execute(query.limit(limit)).scalars())
     found: list[int] = []
     numbers = json.dumps([int(seq) for seq in among])
-    rows = select(literal_column("value")).select_from(func.json_each(bindparam("among", numbers)))
+    rows: Select[Any] = select(literal_column("value")).select_from(func.json_each(bindparam("among", numbers)))
     found.extend(connection.execute(query.where(documents.c.seq.in_(rows))).scalars())
     return found
 
@@ -229,7 +229,7 @@ def keys_of(connection: Connection, seqs: Sequence[int]) -> dict[int, str]:
         query = select(documents.c.seq, documents.c.key).where(
             documents.c.seq.in_(seqs[start : start + _MAX_PARAMETERS])
         )
-        found.update({seq: key for seq, key in connection.execute(query)})
+        found.update(dict(connection.execute(query).tuples().all()))
     return found
 
 
@@ -337,9 +337,7 @@ def replace_chunks(connection: Connection, stale: Sequence[int], fresh: Sequence
         )
 
 
-def insert_revisions(
-    connection: Connection, collection_id: int, change: int, new: Sequence[Revision]
-) -> None:
+def insert_revisions(connection: Connection, collection_id: int, change: int, new: Sequence[Revision]) -> None:
     """Record revisions that one write made."""
     if new:
         connection.execute(
@@ -382,7 +380,7 @@ def _of(collection_id: int) -> ColumnElement[bool]:
     return literal_column(f"documents.collection_id = {int(collection_id)}")
 
 
-def _query(collection_id: int | None) -> select[tuple[object, ...]]:
+def _query(collection_id: int | None) -> Select[Any]:
     query = select(
         documents.c.seq,
         documents.c.key,
@@ -394,5 +392,5 @@ def _query(collection_id: int | None) -> select[tuple[object, ...]]:
     return query if collection_id is None else query.where(_of(collection_id))
 
 
-def _document(row: Row[tuple[object, ...]]) -> StoredDocument:
-    return StoredDocument(*row)
+def _document(row: Row[Any]) -> StoredDocument:
+    return StoredDocument(row.seq, row.key, row.fields, row.text, row.revision, row.updated)

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, insert, select, update
 
@@ -17,7 +17,7 @@ from kb.catalog.tables import collections, jobs, rejects
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Row, Select
 
 MAX_STORED_REJECTS: Final = 10_000
 _MAX_ERROR: Final = 2_000
@@ -154,28 +154,28 @@ def save_job(connection: Connection, job: Job) -> None:
 
 def interrupt_running(connection: Connection) -> None:
     """Note that no job is running any more; called by a new owner, since only an owner runs jobs."""
-    connection.execute(
-        update(jobs).where(jobs.c.status == JobStatus.RUNNING).values(status=JobStatus.INTERRUPTED)
-    )
+    connection.execute(update(jobs).where(jobs.c.status == JobStatus.RUNNING).values(status=JobStatus.INTERRUPTED))
 
 
 def find_job(connection: Connection, job_id: str) -> Job | None:
     """Return the job of that id, or None."""
     row = connection.execute(_query().where(jobs.c.id == job_id)).first()
-    return None if row is None else _job(row._mapping)
+    return None if row is None else _job(row)
 
 
 def list_jobs(connection: Connection, *, limit: int = 1_000) -> list[Job]:
     """Return the newest jobs, newest first."""
     query = _query().order_by(jobs.c.started.desc(), jobs.c.id.desc()).limit(limit)
-    return [_job(row._mapping) for row in connection.execute(query)]
+    return [_job(row) for row in connection.execute(query)]
 
 
 def add_rejects(connection: Connection, job_id: str, new: Sequence[Reject]) -> None:
     """Record rejects, up to 10,000 a job; the reject file has all of them."""
     if not new:
         return
-    stored = connection.execute(select(func.count()).select_from(rejects).where(rejects.c.job_id == job_id)).scalar_one()
+    stored = connection.execute(
+        select(func.count()).select_from(rejects).where(rejects.c.job_id == job_id)
+    ).scalar_one()
     room = new[: max(0, MAX_STORED_REJECTS - stored)]
     if room:
         connection.execute(insert(rejects), [{"job_id": job_id, **asdict(reject)} for reject in room])
@@ -187,24 +187,23 @@ def get_rejects(connection: Connection, job_id: str) -> list[Reject]:
     return [Reject(row.file, row.number, row.line, row.reason) for row in connection.execute(query)]
 
 
-def _query() -> select[tuple[object, ...]]:
+def _query() -> Select[Any]:
     return select(jobs, collections.c.name.label("collection")).join(collections)
 
 
-def _job(row: object) -> Job:
-    values = dict(row)  # type: ignore[call-overload]
+def _job(row: Row[Any]) -> Job:
     return Job(
-        id=values["id"],
-        collection=values["collection"],
-        kind=values["kind"],
-        status=JobStatus(values["status"]),
-        request=values["request"],
-        counts=Counts(**{f.name: values[f.name] for f in fields(Counts)}),
-        rejects=values["rejects_path"],
-        rejects_bytes=values["rejects_bytes"],
-        pid=values["pid"],
-        who=values["who"],
-        started=values["started"],
-        seconds=values["seconds"],
-        error=values["error"],
+        id=row.id,
+        collection=row.collection,
+        kind=row.kind,
+        status=JobStatus(row.status),
+        request=row.request,
+        counts=Counts(**{f.name: getattr(row, f.name) for f in fields(Counts)}),
+        rejects=row.rejects_path,
+        rejects_bytes=row.rejects_bytes,
+        pid=row.pid,
+        who=row.who,
+        started=row.started,
+        seconds=row.seconds,
+        error=row.error,
     )

@@ -115,9 +115,7 @@ revisions: Final = Table(
     Column("job_id", Text),
     Column("before", Text),
     UniqueConstraint("collection_id", "key", "revision"),
-    CheckConstraint(
-        "action IN ('add', 'update', 'fields_only', 'delete', 'restore')", name="revision_action"
-    ),
+    CheckConstraint("action IN ('add', 'update', 'fields_only', 'delete', 'restore')", name="revision_action"),
     Index("revisions_deleted", "collection_id", "change", sqlite_where=text("action = 'delete'")),
     sqlite_autoincrement=True,
 )

@@ -38,13 +38,11 @@ def known_vectors(connection: Connection, space: str, hashes: Sequence[bytes]) -
         query = select(vectors.c.text_hash, vectors.c.id).where(
             vectors.c.space == space, vectors.c.text_hash.in_(hashes[start : start + _MAX_PARAMETERS])
         )
-        known.update({text_hash: number for text_hash, number in connection.execute(query)})
+        known.update(dict(connection.execute(query).tuples().all()))
     return known
 
 
-def insert_vectors(
-    connection: Connection, space: str, hashes: Sequence[bytes], matrix: np.ndarray
-) -> dict[bytes, int]:
+def insert_vectors(connection: Connection, space: str, hashes: Sequence[bytes], matrix: np.ndarray) -> dict[bytes, int]:
     """Store vectors of texts that have none yet and return their numbers.
 
     Args:
@@ -81,10 +79,14 @@ def chunk_vectors(
     connection: Connection, collection_id: int, dimension: int, *, seqs: Sequence[int] | None = None
 ) -> ChunkVectors:
     """Return the vectors of all chunks of a collection, or of some of its documents, ordered by document and chunk."""
-    parts = [_chunk_rows(connection, collection_id, None)] if seqs is None else [
-        _chunk_rows(connection, collection_id, seqs[start : start + _MAX_PARAMETERS])
-        for start in range(0, len(seqs), _MAX_PARAMETERS)
-    ]
+    parts = (
+        [_chunk_rows(connection, collection_id, None)]
+        if seqs is None
+        else [
+            _chunk_rows(connection, collection_id, seqs[start : start + _MAX_PARAMETERS])
+            for start in range(0, len(seqs), _MAX_PARAMETERS)
+        ]
+    )
     rows = [row for part in parts for row in part]
     matrix = np.frombuffer(b"".join([row[2] for row in rows]), dtype="<f4").reshape(len(rows), dimension)
     return ChunkVectors(
@@ -92,9 +94,7 @@ def chunk_vectors(
     )
 
 
-def _chunk_rows(
-    connection: Connection, collection_id: int, seqs: Sequence[int] | None
-) -> list[tuple[int, int, bytes]]:
+def _chunk_rows(connection: Connection, collection_id: int, seqs: Sequence[int] | None) -> list[tuple[int, int, bytes]]:
     # Plain SQL through the driver: building result objects would cost more than reading the vectors.
     condition = "" if seqs is None else f" AND d.seq IN ({','.join(str(int(seq)) for seq in seqs)})"
     result = connection.exec_driver_sql(
@@ -102,4 +102,4 @@ def _chunk_rows(
         " JOIN chunks c ON c.document_seq = d.seq JOIN vectors v ON v.id = c.vector_id"
         f" WHERE d.collection_id = {int(collection_id)}{condition} ORDER BY c.document_seq, c.ordinal"
     )
-    return result.cursor.fetchall()  # type: ignore[union-attr]
+    return list(result.cursor.fetchall())

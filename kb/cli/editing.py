@@ -65,9 +65,7 @@ def update(options: Shared, id: str, values: tuple[str, ...]) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @shared
-def delete(
-    options: Shared, ids: tuple[str, ...], where: str | None, all_: bool, dry_run: bool, yes: bool
-) -> int:
+def delete(options: Shared, ids: tuple[str, ...], where: str | None, all_: bool, dry_run: bool, yes: bool) -> int:
     """Delete documents by ID or by filter. `kb restore` brings them back.
 
     Exit code 3 when some of the ids do not exist, 4 when none of them does.

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--map", "maps", multiple=True, metavar="COLUMN=FIELD", help="Fill a field (or id) from another column.")
 @click.option("--split", "splits", multiple=True, metavar="FIELD=SEP", help="What separates the items of a list.")
-@click.option("--input", type=click.Choice(("csv", "tsv", "json", "jsonl")), help="The format, where no suffix says it.")
+@click.option(
+    "--input", type=click.Choice(("csv", "tsv", "json", "jsonl")), help="The format, where no suffix says it."
+)
 @click.option("--encoding", metavar="NAME", help="Of CSV and TSV; default UTF-8.")
 @click.option(
     "--unknown-columns",
@@ -290,7 +292,9 @@ def _list(options: Shared) -> None:
     with options.open() as base:
         found = base.jobs()
     if options.format == "table":
-        made = render.table("job", "status", "collection", "read", "rejected", "seconds", "input", right=("read", "rejected", "seconds"))
+        made = render.table(
+            "job", "status", "collection", "read", "rejected", "seconds", "input", right=("read", "rejected", "seconds")
+        )
         for job in found:
             made.add_row(
                 job.id,

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("query")
-@click.option("--where", metavar="FILTER", help="Only documents that satisfy it, e.g. 'rating >= 4 and tags has \"sql\"'.")
+@click.option(
+    "--where", metavar="FILTER", help="Only documents that satisfy it, e.g. 'rating >= 4 and tags has \"sql\"'."
+)
 @click.option("-k", "--limit", metavar="N", type=int, default=10, show_default=True, help="The most hits; 1 to 1000.")
 @click.option("--min-score", metavar="X", type=float, help="The lowest cosine similarity of a hit, from -1 to 1.")
 @shared

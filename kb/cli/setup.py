@@ -132,7 +132,9 @@ def models(options: Shared) -> None:
     if options.format != "table":
         render.print_rows(rows, options.format, columns=list(rows[0]))
         return
-    made = render.table("model", "dimension", "window", "size", "local", "verified", right=("dimension", "window", "size"))
+    made = render.table(
+        "model", "dimension", "window", "size", "local", "verified", right=("dimension", "window", "size")
+    )
     for m in found:
         size = f"{m.size_bytes / 1e6:,.0f} MB" if m.size_bytes else "–"
         verified = {True: "yes", False: "no", None: "–"}[m.verified]

@@ -30,9 +30,7 @@ def stats(options: Shared) -> None:
         columns = ["name", "model", "dimension", "documents", "chunks", "behind", "updated"]
         render.print_rows(rows, options.format, columns=columns)
         return
-    made = render.table(
-        "collection", "documents", "chunks", "model", "last change", right=("documents", "chunks")
-    )
+    made = render.table("collection", "documents", "chunks", "model", "last change", right=("documents", "chunks"))
     for one in found.collections:
         updated = (one.updated or "–")[:19].replace("T", " ")
         made.add_row(one.name, f"{one.documents:,}", f"{one.chunks:,}", one.model, updated)

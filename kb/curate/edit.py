@@ -133,9 +133,7 @@ def update(
     """
     with target.catalog.writing:
         entry = get(target.catalog, target.collection, key)
-        changed = target.collection.schema.with_changes(
-            entry.document, changes, textual=textual, separators=separators
-        )
+        changed = target.collection.schema.with_changes(entry.document, changes, textual=textual, separators=separators)
         return put(target, [changed])
 
 

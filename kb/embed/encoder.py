@@ -45,22 +45,34 @@ class Encoder(Protocol):
     """
 
     @property
-    def model(self) -> str: ...
+    def model(self) -> str:
+        """The model id; see above."""
+        ...
 
     @property
-    def dimension(self) -> int: ...
+    def dimension(self) -> int:
+        """The length of every vector."""
+        ...
 
     @property
-    def window(self) -> int: ...
+    def window(self) -> int:
+        """The most tokens of one input."""
+        ...
 
     @property
-    def reserved(self) -> int: ...
+    def reserved(self) -> int:
+        """The tokens of a document input that are not the text."""
+        ...
 
     @property
-    def document_prompt(self) -> str: ...
+    def document_prompt(self) -> str:
+        """What is put before every document."""
+        ...
 
     @property
-    def query_prompt(self) -> str: ...
+    def query_prompt(self) -> str:
+        """What is put before every query."""
+        ...
 
     def token_spans(self, text: str) -> Sequence[tuple[int, int]]:
         """Return the (start, end) character offsets of the tokens of ``text``, without special tokens, uncut."""

@@ -80,7 +80,7 @@ def open_export(path: Path, folder: ModelFolder, model_id: str) -> ExportedModel
         return ExportedModel(path, folder.dimension, model_id)
     except ImportError as error:
         _LOG.warning("queries of model %s stay with torch: %s", model_id, error)
-    except Exception as error:  # noqa: BLE001 - as in ``encode``
+    except Exception as error:
         _LOG.warning("the exported model %s cannot be read and is removed: %s", path, error)
         shutil.rmtree(path, ignore_errors=True)
     return None
@@ -125,7 +125,7 @@ def _export(draft: Path, folder: ModelFolder, tokeniser: Tokeniser, model_id: st
     except ImportError:
         raise
     # torch.onnx raises whatever the model's code raises while it is traced.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     expected = check_vectors(reference, len(PROBES), folder.dimension)
     rows = tokeniser.numbers(PROBES)

@@ -44,8 +44,6 @@ class HashingEncoder:
     reserved = 0
     document_prompt = ""
     query_prompt = ""
-    document_prompt = ""
-    query_prompt = ""
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}

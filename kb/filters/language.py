@@ -16,7 +16,7 @@ import functools
 import math
 import re
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from kb.filters.mistakes import explain, symbol_error
 from kb.filters.model import (
@@ -110,7 +110,7 @@ def parse(text: str) -> Filter:
 
     try:
         # The tree is what the callbacks of _Reader made of it: a filter.
-        return _parser().parse(text)  # type: ignore[return-value]
+        return cast("Filter", _parser().parse(text))
     except UnexpectedCharacters as error:
         raise explain(text, error.pos_in_stream or 0, (error.allowed or set()) - {"RPAR"}) from None
     except UnexpectedToken as error:
@@ -214,17 +214,15 @@ def _number_or_date(text: str, position: int) -> int | float | date | datetime:
         if not math.isfinite(number):
             raise filter_error(f"{text[:60]} is too large a number", position)
         return number
-    if not _DATE.match(text):
+    # Python would take any character for the T.
+    if not _DATE.match(text) or text[10:11] not in ("", "T", "t"):
         raise filter_error(
             f"'{text[:60]}' is neither a number nor a date", position, "write 4.5, 2024-01-31, or a string in quotes"
         )
     try:
         if len(text) == len("2024-01-31"):
             return date.fromisoformat(text)
-        # Python would take any character for the T.
-        if text[10] in "Tt":
-            return datetime.fromisoformat(text)
-        raise ValueError
+        return datetime.fromisoformat(text)
     except ValueError:
         raise filter_error(
             f"'{text[:60]}' is not a day of the calendar or a time of day",

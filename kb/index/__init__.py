@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kb.index.chroma import FOLDER, Candidate, Generation, Record, jittered, record_id
+from kb.index.chroma import FOLDER, Candidate, Generation, MetadataValue, Record, jittered, record_id
 from kb.index.filter_where import to_where
 from kb.index.lock import Owner
 from kb.index.ownership import Ownership
@@ -12,6 +12,7 @@ __all__ = [
     "FOLDER",
     "Candidate",
     "Generation",
+    "MetadataValue",
     "Owner",
     "Ownership",
     "Record",

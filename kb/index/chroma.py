@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -23,9 +23,15 @@ FOLDER: Final = "chroma"
 MAX_BATCH: Final = 5_000
 MAX_RESULTS: Final = 10_000
 JITTER: Final = 1e-3
-_HNSW: Final = {"space": "cosine", "ef_construction": 200, "ef_search": 200, "max_neighbors": 16, "sync_threshold": 5_000}
+_HNSW: Final = {
+    "space": "cosine",
+    "ef_construction": 200,
+    "ef_search": 200,
+    "max_neighbors": 16,
+    "sync_threshold": 5_000,
+}
 
-MetadataValue = str | int | float | bool | list[str] | list[int] | list[float] | list[bool]
+MetadataValue: TypeAlias = str | int | float | bool | list[str] | list[int] | list[float] | list[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ def jittered(vector: np.ndarray, record: str) -> np.ndarray:
     Many records with one and the same vector make HNSW lose others. Scores never come from these copies.
     """
     seed = int.from_bytes(hashlib.blake2b(record.encode(), digest_size=8).digest(), "little")
-    noise = np.random.default_rng(seed).standard_normal(vector.shape[0]).astype(np.float32)
+    noise = np.random.default_rng(seed).standard_normal(vector.shape).astype(np.float32)
     moved = vector + noise * np.float32(JITTER / np.linalg.norm(noise))
     return np.asarray(moved / np.linalg.norm(moved), dtype=np.float32)
 

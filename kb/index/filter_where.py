@@ -3,8 +3,8 @@
 Chroma has no negation of a condition, no test for a missing key, no order of strings and no text search in metadata.
 ``$ne``, ``$nin`` and ``$not_contains`` hold for records without the key, as ``!=``, ``not in`` and ``not has`` do;
 ranges do not. A number is compared only with stored numbers of its own type, and a float bound for stored ints is cut
-to an int, so operands get the stored type here. Floats lose their last bit on the way into Chroma (its log is JSON, read
-back without full precision), so nothing but their presence can be asked for exactly.
+to an int, so operands get the stored type here. Floats can lose their last bit on the way into Chroma (its log is JSON,
+read back without full precision), so nothing but their presence can be asked for exactly.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _range(field: Field, op: Op, value: Scalar, *, negated: bool) -> Where | Non
 
 def _int_range(field: Field, op: Op, value: Scalar) -> Where:
     """Return the range of stored ints that a bound, perhaps a fraction or beyond 64 bits, stands for."""
-    # x < 1.5 is x < 2, x <= 1.5 is x <= 1, x > 1.5 is x > 1, x >= 1.5 is x >= 2.
+    # Of whole numbers, those below 1.5 are those below 2, and those from 1.5 up are those from 2 up.
     number: IndexScalar = index_scalar(field, value)
     bound = math.ceil(number) if op in (Op.LT, Op.GE) else math.floor(number)  # type: ignore[arg-type]
     upper = op in (Op.LT, Op.LE)

@@ -41,7 +41,7 @@ class Columns:
         return self.schema.document(values, textual=self.textual, separators=self.split)
 
     def targets(self, column: str) -> tuple[str, ...]:
-        """Return what a column fills: fields, ``id``, or nothing. An unknown one is passed on for the schema to name."""
+        """Return what a column fills: fields, ``id``, or nothing; an unknown one itself, for the schema to name."""
         if column in self.mapping:
             return (self.mapping[column],)
         found = [column] if column in self.schema.fields else []
@@ -52,7 +52,9 @@ class Columns:
         return (column,)
 
 
-def resolve(schema: Schema, request: ImportRequest, header: Sequence[str] | None, *, name: str, textual: bool) -> Columns:
+def resolve(
+    schema: Schema, request: ImportRequest, header: Sequence[str] | None, *, name: str, textual: bool
+) -> Columns:
     """Return the checked columns of one input.
 
     Args:

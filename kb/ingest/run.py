@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -18,9 +17,10 @@ from kb.sources import Format, open_frame, open_rejects, open_source
 from kb.write import Put, Target, put
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    import pandas
+    import pandas as pd
     from sqlalchemy import Connection
 
     from kb.schema import Document
@@ -85,7 +85,7 @@ def import_files(
 
 
 def import_frame(
-    target: Target, frame: pandas.DataFrame, request: ImportRequest, *, rejects_folder: Path, dry_run: bool = False
+    target: Target, frame: pd.DataFrame, request: ImportRequest, *, rejects_folder: Path, dry_run: bool = False
 ) -> Iterator[Progress]:
     """Import a data frame; as ``import_files``, with rejects in JSON Lines. Such a job cannot be resumed."""
     source = open_frame(frame)
@@ -147,6 +147,9 @@ def _import(
         job.counts.read,
         time.monotonic() - job.seconds,
     )
+    if job.rejects is not None:
+        # What a killed run wrote after its last commit is cut off; its rows are read again.
+        run.writer = open_rejects(job.rejects, sources[0], resume_at=job.rejects_bytes)
     try:
         for source, its_columns in zip(sources, columns, strict=True):
             for batch in _batches(run, source, its_columns):
@@ -170,14 +173,20 @@ def _same_shape(sources: list[Source]) -> None:
     """Make sure that one reject file can take rows of every input."""
     first = sources[0]
     for source in sources[1:]:
-        if (source.format, source.columns) != (first.format, first.columns):
+        if _shape(source) != _shape(first):
             raise UsageError(
-                f"{source.name} has another format or other columns than {first.name}", hint="import them one by one"
+                f"{source.name} has another format, encoding or other columns than {first.name}",
+                unchanged="nothing was imported",
+                hint="import them one by one",
             )
 
 
+def _shape(source: Source) -> tuple[object, ...]:
+    return source.format, source.encoding, source.columns, source.delimiter
+
+
 def _batches(run: _Run, source: Source, columns: Columns) -> Iterator[_Batch]:
-    """Yield batches that grow until one takes about two seconds: often enough to lose little, rarely enough to be fast."""
+    """Yield batches that grow until one takes two seconds: a kill loses little, and commits cost little."""
     batch = _Batch()
     for row in source.rows():
         run.read += 1
@@ -221,9 +230,9 @@ def _write_reject(run: _Run, source: Source, row: Row, reject: Reject) -> None:
         return
     if run.writer is None:
         name = "input" if source.name.startswith("<") else source.name.rpartition("/")[2]
-        path = run.rejects_folder / f"{run.job.id}-{name.partition('.')[0]}.rejects.{source.format}"
-        run.writer = open_rejects(path, source, resume_at=run.job.rejects_bytes if run.job.rejects else None)
-        run.job = replace(run.job, rejects=str(path))
+        path = str(run.rejects_folder / f"{run.job.id}-{name.partition('.')[0]}.rejects.{source.format}")
+        run.writer = open_rejects(path, source, resume_at=None)
+        run.job = replace(run.job, rejects=path)
     run.writer.write(row, reject.reason)
 
 
@@ -269,9 +278,7 @@ def _new_job(target: Target, request: ImportRequest, *, dry_run: bool) -> Job:
     if dry_run:
         return Job.rehearsal(target.collection.name, "import", request.to_json(), target.who)
     with target.catalog.write() as connection:
-        return cat.add_job(
-            connection, target.collection.id, kind="import", request=request.to_json(), who=target.who
-        )
+        return cat.add_job(connection, target.collection.id, kind="import", request=request.to_json(), who=target.who)
 
 
 def _progress(run: _Run, sources: list[Source]) -> Progress:
@@ -279,7 +286,7 @@ def _progress(run: _Run, sources: list[Source]) -> Progress:
     return Progress(
         run.job,
         sum(source.position for source in sources),
-        None if None in totals else sum(total for total in totals if total is not None),
+        None if None in totals else sum(t for t in totals if t is not None),
         tuple(note for source in sources for note in source.notes),
     )
 

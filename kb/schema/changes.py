@@ -36,7 +36,7 @@ def _field_differences(before: Field, after: Field) -> list[str]:
     found = []
     if after.required and not before.required and not after.many:
         found.append(f"the field '{name}' is required now")
-    if after.choices is not None and not set(before.choices or ()) <= set(after.choices) or (
+    if (after.choices is not None and not set(before.choices or ()) <= set(after.choices)) or (
         after.choices is not None and before.choices is None
     ):
         found.append(f"the field '{name}' offers fewer choices")

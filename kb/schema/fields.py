@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from kb.errors import SchemaError, nearest
 
 if TYPE_CHECKING:
+    import builtins
     from collections.abc import Callable
 
 Scalar: TypeAlias = str | int | float | bool | date | datetime
@@ -188,7 +189,7 @@ class Field:
         return f"list[{self.type}]" if self.many else str(self.type)
 
     @property
-    def python(self) -> type:
+    def python(self) -> builtins.type:
         """The Python class of one value."""
         return _KINDS[self.type].python
 

@@ -173,7 +173,7 @@ class Schema:
     def load(self, id: str, fields: str) -> Document:
         """Return the document whose stored fields are given as JSON; it is not validated again."""
         stored = json.loads(fields)
-        values = {name: declared.load_value(stored.get(name)) for name, declared in self.fields.items()}
+        values: dict[str, Any] = {name: declared.load_value(stored.get(name)) for name, declared in self.fields.items()}
         return self.model.model_construct(id=id, **values)
 
     def to_json(self) -> str:
@@ -266,7 +266,7 @@ def _check_field(declared: Field) -> None:
             f"'{name}' cannot name a field",
             hint="use letters, digits and _, a letter first; map the column: --map 'COLUMN=field'",
         )
-    if name in RESERVED or name.startswith("model_") and hasattr(pydantic.BaseModel, name):
+    if name in RESERVED or (name.startswith("model_") and hasattr(pydantic.BaseModel, name)):
         raise SchemaError(
             f"the field name '{name}' is reserved", hint=f"choose another name and map the column: --map {name}=NAME"
         )
@@ -303,7 +303,7 @@ def _from_text(declared: Field, raw: object, separator: str | None) -> Value:
     if raw is None or raw == "":
         return None
     if not isinstance(raw, str):
-        raise ValueError("is not text")  # noqa: TRY004 - a value problem of the row, collected with the others
+        raise ValueError("is not text")
     if not declared.many:
         return declared.parse(raw)
     return [declared.parse(item) for item in _split_list(raw, separator or declared.separator)]

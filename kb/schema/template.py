@@ -59,9 +59,7 @@ def parse_template(source: str, fields: Mapping[str, Field]) -> TextTemplate:
             parts.append((literal, None))
             continue
         if spec or conversion:
-            raise SchemaError(
-                f"the text template {source!r} formats '{name}'", hint=f"write only the name: {{{name}}}"
-            )
+            raise SchemaError(f"the text template {source!r} formats '{name}'", hint=f"write only the name: {{{name}}}")
         if name not in fields:
             raise SchemaError(
                 f"the text template {source!r} names '{name}', which is not a field", hint=nearest(name, fields)

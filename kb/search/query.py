@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, overload
 from kb.errors import QueryError
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas as pd
 
     from kb.filters import Filter
     from kb.schema import Document, Value
@@ -165,7 +165,7 @@ class Hits(Sequence[Hit]):
         """Iterate over the hits, best first."""
         return iter(self.hits)
 
-    def to_frame(self) -> pandas.DataFrame:
+    def to_frame(self) -> pd.DataFrame:
         """Return a data frame with one row a hit: ``id``, ``score``, ``text``, ``chunk`` and every field."""
         from kb.sources import to_frame
 

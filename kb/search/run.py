@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from kb import catalog as cat
 from kb.errors import DamagedError, LockedError
 from kb.filters import check
@@ -19,6 +17,7 @@ from kb.search.rank import Ranking, rank
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
     from sqlalchemy import ColumnElement, Connection
 
     from kb.embed import Encoder

@@ -63,6 +63,7 @@ class CsvSource(FileSource):
     ) -> None:
         super().__init__(opened, content, format, limits)
         self.dialect = _dialect(content.text, format, delimiter)
+        self.delimiter = self.dialect.delimiter
         self.header = ""
         self._leading = 0
         self._header_lines = 0

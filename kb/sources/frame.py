@@ -38,6 +38,7 @@ class FrameSource:
         self.encoding = "utf-8"
         self.notes: list[str] = []
         self.position = 0
+        self.delimiter: str | None = None
         self.columns: tuple[str, ...] | None = _checked_names(list(frame.columns), limits)
         self.total: int | None = len(frame)
         self._frame = frame
@@ -68,7 +69,7 @@ class FrameSource:
         """Do nothing: a data frame is in the hands of the caller."""
 
 
-def open_frame(frame: object, *, limits: Limits = Limits()) -> FrameSource:  # noqa: B008 - frozen
+def open_frame(frame: object, *, limits: Limits = Limits()) -> FrameSource:
     """Return a pandas data frame as a source.
 
     Args:

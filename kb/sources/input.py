@@ -65,7 +65,7 @@ class Input:
             if path == "-":
                 self._stream = _stdin()
             elif _is_pipe(path):
-                self._stream = open(path, "rb")  # noqa: SIM115 - read once, later, by open()
+                self._stream = open(path, "rb")
                 weakref.finalize(self, self._stream.close)
             if self._stream is not None:
                 self.head = self._stream.read(HEAD_BYTES)
@@ -115,7 +115,7 @@ class Input:
         if self.fingerprint is None:
             raise source_error(f"{self.name} can be read only once")
         try:
-            file = open(self.name, "rb")  # noqa: SIM115 - closed with the reader
+            file = open(self.name, "rb")
         except OSError as error:
             raise _unreadable(self.name, error) from None
         return io.BufferedReader(_Counted(file, b"", self, owned=True), _BUFFER_BYTES)
@@ -124,7 +124,7 @@ class Input:
         """Copy a pipe to a temporary file, so that it can be read more than once."""
         if self.fingerprint is not None or self._spool is not None:
             return
-        spool = tempfile.TemporaryFile(prefix="kb-")  # noqa: SIM115 - lives as long as the input
+        spool = tempfile.TemporaryFile(prefix="kb-")
         with self.open() as stream:
             while block := stream.read(_BUFFER_BYTES):
                 spool.write(block)

@@ -83,13 +83,13 @@ class JsonArraySource(FileSource):
             return
         number = 0
         with self._input.open() as stream:
-            for line, text in Elements(stream, self.name, self.encoding, self._limits):
+            for line, element in Elements(stream, self.name, self.encoding, self._limits):
                 number += 1
-                if text is None:
+                if element is None:
                     problem = f"the row is longer than {self._limits.row_bytes:,} bytes"
                     yield Row(number, line, {}, "", problem)
                     continue
-                values, text, refused = read_object(text, line=line, encoding=self.encoding, limits=self._limits)
+                values, text, refused = read_object(element, line=line, encoding=self.encoding, limits=self._limits)
                 yield Row(number, line, values, text, refused)
         self.check_unchanged()
 

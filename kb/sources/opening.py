@@ -33,7 +33,7 @@ def open_source(
     format: Format | None,
     encoding: str | None,
     delimiter: str | None = None,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    limits: Limits = Limits(),
 ) -> Source:
     """Return the input behind a path after looking at its first megabyte.
 

@@ -105,7 +105,7 @@ class RejectWriter:
     def resume(self, size: int) -> None:
         """Open the file of a killed job and cut it down to ``size`` bytes; see ``open_rejects``."""
         try:
-            file = open(self.path, "r+b")  # noqa: SIM115 - closed by close()
+            file = open(self.path, "r+b")
         except OSError as error:
             raise self._not_resumable(error.strerror or str(error)) from None
         if os.fstat(file.fileno()).st_size < size:

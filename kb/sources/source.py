@@ -31,6 +31,7 @@ class Source(Protocol):
         encoding: The codec of its text.
         textual: Whether values are text, to be parsed by the type of their field.
         columns: The header, without the columns that the reject writer adds; None for JSON.
+        delimiter: What separates the cells of CSV and TSV, else None.
         total: The size in bytes (of a data frame: in rows), or None when it cannot be known.
         position: How much of ``total`` has been read; for a progress bar, ahead of the last row by a buffer.
         notes: What a person should know, e.g. that there are no rows; complete when the rows have been read.
@@ -41,13 +42,18 @@ class Source(Protocol):
     encoding: str
     textual: bool
     columns: tuple[str, ...] | None
+    delimiter: str | None
     notes: list[str]
 
     @property
-    def total(self) -> int | None: ...
+    def total(self) -> int | None:
+        """The size; see above."""
+        ...
 
     @property
-    def position(self) -> int: ...
+    def position(self) -> int:
+        """How much has been read; see above."""
+        ...
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order; what cannot be read is a row with a problem.
@@ -75,6 +81,7 @@ class FileSource:
         self.format = format
         self.encoding = content.encoding
         self.columns: tuple[str, ...] | None = None
+        self.delimiter: str | None = None
         self.notes: list[str] = []
         self._input = opened
         self._limits = limits

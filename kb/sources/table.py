@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pandas
+    import pandas as pd
 
 
-def to_frame(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> pandas.DataFrame:
+def to_frame(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> pd.DataFrame:
     """Return one row a mapping.
 
     Args:
         rows: Their keys become columns in the order of first appearance.
         columns: The columns of a frame without rows.
     """
-    import pandas
+    import pandas as pd
 
-    return pandas.DataFrame(list(rows)) if rows else pandas.DataFrame(columns=list(columns))
+    return pd.DataFrame(list(rows)) if rows else pd.DataFrame(columns=list(columns))

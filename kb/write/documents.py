@@ -102,7 +102,7 @@ def put(
         changes, actions = _decide(target, rendered)
         chunks = [chunk for change in changes for chunk in change.chunks]
         if rehearsal is not None:
-            known, texts = _missing(target, chunks)
+            _, texts = _missing(target, chunks)
             would_embed = texts.keys() - rehearsal
             rehearsal |= would_embed
             return Put(actions, len(would_embed))
@@ -157,14 +157,14 @@ def remove(target: Target, keys: Sequence[str], *, job: str | None = None) -> li
                 target.collection.id,
                 change,
                 [
-                    cat.Revision(k, states[k].seq, states[k].revision + 1, "delete", at, target.who, job, stored[k].fields)
+                    cat.Revision(
+                        k, states[k].seq, states[k].revision + 1, "delete", at, target.who, job, stored[k].fields
+                    )
                     for k in found
                 ],
             )
             cat.delete_documents(connection, [states[key].seq for key in found])
-            cat.enqueue(
-                connection, target.collection.id, [cat.QueuedDocument(k, states[k].chunks) for k in found]
-            )
+            cat.enqueue(connection, target.collection.id, [cat.QueuedDocument(k, states[k].chunks) for k in found])
     target.follow()
     return found
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from sqlalchemy import Connection
 
-    from kb.index import Generation
+    from kb.index import Generation, MetadataValue
     from kb.schema import Schema
 
 BATCH: Final = 1_000
@@ -76,7 +76,7 @@ def records_of(
     return records
 
 
-def _metadata(schema: Schema, document: cat.StoredDocument) -> dict[str, object]:
+def _metadata(schema: Schema, document: cat.StoredDocument) -> dict[str, MetadataValue | None]:
     stored = json.loads(document.fields)
     return {
         name: index_value(declared, declared.load_value(stored.get(name)))

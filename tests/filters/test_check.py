@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import StrEnum
@@ -93,8 +94,7 @@ def test_member_of_a_string_enumeration_becomes_a_plain_string() -> None:
             'stars = 1 and catgory = "x"',
             14,
             "unknown field 'catgory'",
-            "did you mean 'category'? valid: title, body, category, stars, rating, draft, published, changed, tags, "
-            "years, id",
+            f"did you mean 'category'? valid: {', '.join(_SCHEMA.fields)}, id",
         ),
         ('tags = "python"', 0, "'=' does not apply to 'tags', which is list[str]", _LIST_HINT),
         ('tags in ("python")', 0, "'in' does not apply to 'tags', which is list[str]", _LIST_HINT),
@@ -170,8 +170,8 @@ def test_faults_G7_error_of_a_filter_built_in_python_has_no_position() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: field("a") == float("nan"), "filter: nan is not a finite number"),
-        (lambda: field("a") < float("inf"), "filter: inf is not a finite number"),
+        (lambda: field("a").between(0, math.nan), "filter: nan is not a finite number"),
+        (lambda: field("a") < math.inf, "filter: inf is not a finite number"),
         (lambda: field("a") == 2**63, "filter: a whole number is outside the 64-bit range"),
         (lambda: field("a") == 10**5_000, "filter: a whole number is outside the 64-bit range"),
         (lambda: field("a") == "\ud800", "filter: a string is not valid Unicode at character 0"),

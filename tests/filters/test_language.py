@@ -75,7 +75,7 @@ def test_reads_every_form_of_condition(text: str, expected: Filter) -> None:
         ("TRUE", True),
         ("false", False),
         ("0001-01-01", date(1, 1, 1)),
-        ("2024-01-31T12:00", datetime(2024, 1, 31, 12)),
+        ("2024-01-31T12:00", datetime.fromisoformat("2024-01-31T12:00:00")),
         ("2024-01-31T12:00:00.5Z", datetime(2024, 1, 31, 12, 0, 0, 500_000, UTC)),
         ("2024-01-31T12:00:00+05:30", datetime(2024, 1, 31, 6, 30, tzinfo=UTC)),
         ('""', ""),
@@ -198,11 +198,13 @@ def test_faults_G7_injection_is_a_syntax_error(text: str) -> None:
 def test_faults_G7_G13_evil_text_is_read_or_refused_quickly(text: str) -> None:
     parse("a = 1")  # the parser is built at the first use
     started = time.perf_counter()
+    message = ""
     try:
         parse(text)
     except FilterError as error:
-        assert len(str(error)) < 300
+        message = str(error)
     assert time.perf_counter() - started < 1
+    assert len(message) < 300
 
 
 @pytest.mark.parametrize(
@@ -265,12 +267,14 @@ _WORDS = st.sampled_from(
 
 @given(st.one_of(st.text(max_size=40), st.lists(_WORDS, max_size=25).map(" ".join)))
 def test_faults_G7_any_text_is_a_filter_or_a_filter_error(text: str) -> None:
+    position: int | None = None
+    read: Filter | None = None
     try:
         read = parse(text)
     except FilterError as error:
-        assert error.position is None or 0 <= error.position <= len(text)
-    else:
-        assert parse(str(read)) == read
+        position = error.position
+    assert position is None or 0 <= position <= len(text)
+    assert read is None or parse(str(read)) == read
 
 
 _NAMES = st.sampled_from(["a", "title", "größe", "x_1", "contains", "null"])
@@ -317,5 +321,5 @@ def test_filters_built_in_python_equal_parsed_ones() -> None:
 
 
 def test_filters_refuse_to_be_a_truth_value() -> None:
-    with pytest.raises(TypeError, match="combine filters with & [|] ~"):
+    with pytest.raises(TypeError, match=r"combine filters with & \| ~"):
         bool((field("a") == 1) and (field("b") == 2))

@@ -142,9 +142,17 @@ _FLOATS: Final = (
     *(2.0**53, 2.0**63, -(2.0**63), 1.7976931348623157e308, -1.7976931348623157e308, 9007199254740994.0),
 )
 _DATES: Final = (date.min, date.max, date(999, 12, 31), date(1969, 12, 31), date(1970, 1, 1), date(2024, 1, 31))
-_TIMES: Final = (
-    *(datetime.min, datetime.max, datetime(1970, 1, 1), datetime(1969, 12, 31, 23, 59, 59, 999_999)),
-    *(datetime(2024, 1, 31), datetime(2024, 1, 31, 12, 0, 0, 1), datetime(987, 6, 5, 4, 3, 2, 1)),
+_TIMES: Final = tuple(
+    datetime.fromisoformat(f"{text}+00:00")
+    for text in (
+        "0001-01-01T00:00:00",
+        "9999-12-31T23:59:59.999999",
+        "1970-01-01T00:00:00",
+        "1969-12-31T23:59:59.999999",
+        "2024-01-31T00:00:00",
+        "2024-01-31T12:00:00.000001",
+        "0987-06-05T04:03:02.000001",
+    )
 )
 _ANY_STRING = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4)
 _EAST = timezone(timedelta(hours=2))
@@ -155,7 +163,7 @@ _VALUES: Final[dict[FieldType, st.SearchStrategy[Any]]] = {
     _F.FLOAT: st.sampled_from(_FLOATS) | st.floats(allow_nan=False, allow_infinity=False),
     _F.BOOL: st.booleans(),
     _F.DATE: st.sampled_from(_DATES) | st.dates(),
-    _F.DATETIME: (st.sampled_from(_TIMES) | st.datetimes()).map(lambda t: t.replace(tzinfo=UTC)),
+    _F.DATETIME: st.sampled_from(_TIMES) | st.datetimes(timezones=st.just(UTC)),
 }
 _POOLS: Final[dict[FieldType, Sequence[Any]]] = {
     _F.STR: _STRINGS,
@@ -164,9 +172,10 @@ _POOLS: Final[dict[FieldType, Sequence[Any]]] = {
     _F.FLOAT: _FLOATS,
     _F.BOOL: (True, False),
     _F.DATE: _DATES,
-    _F.DATETIME: tuple(t.replace(tzinfo=UTC) for t in _TIMES),
+    _F.DATETIME: _TIMES,
 }
-_MIDDLE_TIMES = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.sampled_from([None, UTC, _EAST]))
+_ZONES = st.sampled_from([None, UTC, _EAST])
+_MIDDLE_TIMES = st.datetimes(timezones=_ZONES).filter(lambda time: 1 < time.year < 9999)
 # Operands that are cast: a float for an int, an int for a float, a string for a date, a time in another zone.
 _OPERANDS: Final[dict[FieldType, st.SearchStrategy[Any]]] = {
     **_VALUES,

@@ -47,7 +47,7 @@ def read(data: bytes, format: str, encoding: str | None = None, limits: Limits =
                 writer.write(row, row.problem or "a, reason")
             writer.close()
         except KBError as error:
-            assert error.what and error.unchanged or error.exit_code == 2
+            assert error.what and (error.unchanged or error.exit_code == 2)
             return None
         assert [row.number for row in rows] == list(range(1, len(rows) + 1))
         assert all(row.problem is None or not row.values for row in rows)
@@ -135,8 +135,11 @@ def test_rejects_are_read_back_as_the_rows_they_were(format: str) -> None:
             except KBError as error:
                 assert "is not UTF-8" in error.what, "a share of bad lines that was low enough may rise"
                 return
-            assert [(r.values, r.raw, r.problem is None) for r in second] == [
-                (r.values, r.raw, r.problem is None) for r in first
-            ]
+            assert [kept(row) for row in second] == [kept(row) for row in first]
+
+    def kept(row: Row) -> tuple[object, str, bool]:
+        # Of a JSON row, white space around its members is not kept.
+        text = str(row.raw)
+        return row.values, text if format == "csv" else "".join(text.split()), row.problem is None
 
     check()
