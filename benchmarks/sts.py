@@ -36,7 +36,7 @@ def read_pairs() -> list[tuple[str, str, float]]:
 def correlation(encode: Callable[[Sequence[str]], np.ndarray], pairs: list[tuple[str, str, float]]) -> float:
     """Return Spearman's correlation of cosine and human score, in [-1, 1]."""
     import numpy as np
-    from scipy.stats import spearmanr  # type: ignore[import-untyped]
+    from scipy.stats import spearmanr
 
     vectors = encode([text for first, second, _ in pairs for text in (first, second)])
     cosines = np.einsum("ij,ij->i", vectors[0::2], vectors[1::2])

@@ -35,6 +35,8 @@ OnProgress = Callable[[Progress], None]
 
 DEFAULT_CHUNK_TOKENS: Final = 256
 DEFAULT_CHUNK_OVERLAP: Final = 32
+MAX_FILTERS: Final = 256
+"""How many filter texts are kept parsed: reading one takes as long as a search."""
 
 
 class Collection:
@@ -50,6 +52,7 @@ class Collection:
         self._stored = stored
         self._searchable: Searchable | None = None
         self._checked: Encoder | None = None
+        self._filters: dict[str, Filter] = {}
 
     @property
     def schema(self) -> Schema:
@@ -292,9 +295,13 @@ class Collection:
         Raises:
             FilterError: It is malformed or does not fit the schema.
         """
-        if where is None:
-            return None
-        return check(parse(where) if isinstance(where, str) else where, self.schema)
+        if not isinstance(where, str):
+            return None if where is None else check(where, self.schema)
+        if where not in self._filters:
+            if len(self._filters) >= MAX_FILTERS:
+                self._filters.clear()
+            self._filters[where] = check(parse(where), self.schema)
+        return self._filters[where]
 
     def target(self) -> Target:
         """Become the owner and return what the write path works on; the collection is stored if it is new.

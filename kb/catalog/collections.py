@@ -113,11 +113,6 @@ def next_change(connection: Connection, collection_id: int) -> int:
     return int(connection.execute(statement).scalar_one())
 
 
-def current_change(connection: Connection, collection_id: int) -> int:
-    """Return the number of the last write to the collection."""
-    return int(connection.execute(select(collections.c.change).where(collections.c.id == collection_id)).scalar_one())
-
-
 def _number(result: CursorResult[Any]) -> int:
     """Return the number that a single insert gave its row."""
     key = result.inserted_primary_key

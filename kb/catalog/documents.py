@@ -110,7 +110,7 @@ def last_revisions(connection: Connection, collection_id: int, keys: Sequence[st
             .where(revisions.c.collection_id == collection_id, revisions.c.key.in_(some))
             .group_by(revisions.c.key)
         )
-        numbers.update(dict(connection.execute(query).tuples()))
+        numbers.update({row[0]: row[1] for row in connection.execute(query)})
     return numbers
 
 
@@ -185,52 +185,6 @@ def select_keys(connection: Connection, collection_id: int, condition: ColumnEle
     """Return the ids of the documents that satisfy the condition, sorted."""
     query = select(documents.c.key).where(_of(collection_id)).order_by(documents.c.key)
     return list(connection.execute(query if condition is None else query.where(condition)).scalars())
-
-
-def select_seqs(
-    connection: Connection,
-    collection_id: int,
-    condition: ColumnElement[bool],
-    *,
-    among: Sequence[int] | None = None,
-    limit: int | None = None,
-) -> list[int]:
-    """Return row numbers of documents that satisfy the condition, in no particular order.
-
-    Args:
-        connection: In a transaction.
-        collection_id: The collection.
-        condition: From ``filter_sql.to_sql``.
-        among: Look only at these rows.
-        limit: Stop after so many.
-    """
-    query = select(documents.c.seq).where(_of(collection_id), condition)
-    if among is None:
-        return list(connection.execute(query.limit(limit)).scalars())
-    found: list[int] = []
-    numbers = json.dumps([int(seq) for seq in among])
-    rows: Select[Any] = select(literal_column("value")).select_from(func.json_each(bindparam("among", numbers)))
-    found.extend(connection.execute(query.where(documents.c.seq.in_(rows))).scalars())
-    return found
-
-
-def seqs_of(connection: Connection, collection_id: int, keys: Sequence[str]) -> list[int]:
-    """Return the row numbers of those of the documents that exist, in no particular order."""
-    query = select(documents.c.seq).where(
-        documents.c.collection_id == collection_id, documents.c.key.in_(bindparam("keys", expanding=True))
-    )
-    return [seq for some in batched(keys) for seq in connection.execute(query, {"keys": list(some)}).scalars()]
-
-
-def keys_of(connection: Connection, seqs: Sequence[int]) -> dict[int, str]:
-    """Return the ids of documents by row number."""
-    found: dict[int, str] = {}
-    for start in range(0, len(seqs), _MAX_PARAMETERS):
-        query = select(documents.c.seq, documents.c.key).where(
-            documents.c.seq.in_(seqs[start : start + _MAX_PARAMETERS])
-        )
-        found.update(dict(connection.execute(query).tuples().all()))
-    return found
 
 
 def get_chunks(connection: Connection, seqs: Sequence[int]) -> dict[int, list[StoredChunk]]:

@@ -56,19 +56,17 @@ def enqueue(connection: Connection, collection_id: int, items: Sequence[QueuedDo
 
 def oldest(connection: Connection, collection_id: int, target: str, limit: int) -> QueuePart | None:
     """Return up to ``limit`` oldest entries, each document once, or None when the index is up to date."""
-    query = (
-        select(index_queue.c.id, index_queue.c.key, index_queue.c.chunks_before)
-        .where(index_queue.c.collection_id == collection_id, index_queue.c.target == target)
-        .order_by(index_queue.c.id)
-        .limit(limit)
-    )
-    rows = connection.execute(query).all()
+    # Plain SQL through the driver: every search asks this first, and the answer is nearly always nothing.
+    rows = connection.exec_driver_sql(
+        "SELECT id, key, chunks_before FROM index_queue WHERE collection_id = ? AND target = ? ORDER BY id LIMIT ?",
+        (collection_id, target, limit),
+    ).all()
     if not rows:
         return None
     before: dict[str, int] = {}
     for _, key, chunks_before in rows:
         before[key] = max(before.get(key, 0), chunks_before)
-    return QueuePart(tuple(QueuedDocument(key, n) for key, n in before.items()), rows[-1].id)
+    return QueuePart(tuple(QueuedDocument(key, n) for key, n in before.items()), rows[-1][0])
 
 
 def forget(connection: Connection, collection_id: int, target: str, last_id: int) -> None:

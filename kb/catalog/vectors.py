@@ -38,7 +38,7 @@ def known_vectors(connection: Connection, space: str, hashes: Sequence[bytes]) -
         query = select(vectors.c.text_hash, vectors.c.id).where(
             vectors.c.space == space, vectors.c.text_hash.in_(hashes[start : start + _MAX_PARAMETERS])
         )
-        known.update(dict(connection.execute(query).tuples().all()))
+        known.update({row[0]: row[1] for row in connection.execute(query)})
     return known
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kb.embed.cache import recall, remember
-from kb.embed.encoder import check_vectors
+from kb.embed.encoder import FINGERPRINT_SENTENCES, check_vectors
 from kb.embed.folder import digest_of
 from kb.embed.padding import batches, rectangle
 from kb.errors import EncoderError, ModelNotFoundError
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("kb")
 _DECISIONS = "precision.json"
 # Raised when the way of probing or of computing changes, so that old decisions are made anew.
-_PROBE_VERSION = 1
-_LEAST_AGREEMENT = 0.999
+_PROBE_VERSION = 2
+# On the worst sentence, and above FINGERPRINT_AGREEMENT: a fingerprint taken in one precision is compared in another.
+_LEAST_AGREEMENT = 0.9995
 _SAME = 1e-4
 # Larger batches leave the processor's cache, smaller ones leave it idle.
 _BATCH_TOKENS = {"float32": 2048, "bfloat16": 4096}
@@ -125,22 +126,22 @@ class BulkModel:
 
     def _tried(self) -> str:
         prompt = self._folder.document_prompt
-        count, dimension = len(PROBES), self._folder.dimension
-        reference = check_vectors(self._by_library(list(PROBES), prompt), count, dimension)
-        self.encode(PROBES, prompt)
+        texts = [*PROBES, *FINGERPRINT_SENTENCES]
+        reference = check_vectors(self._by_library(texts, prompt), len(texts), self._folder.dimension)
+        self.encode(texts, prompt)
         start = time.perf_counter()
-        plain = self.encode(PROBES, prompt)
+        plain = self.encode(texts, prompt)
         plain_seconds = time.perf_counter() - start
         if float(abs(plain - reference).max()) > _SAME:
             return "library"
         if not _has_bfloat16():
             return "float32"
         self._to("bfloat16")
-        fast = self.encode(PROBES, prompt)
+        fast = self.encode(texts, prompt)
         start = time.perf_counter()
-        self.encode(PROBES, prompt)
+        self.encode(texts, prompt)
         fast_seconds = time.perf_counter() - start
-        agreement = float((fast * reference).sum(axis=1).mean())
+        agreement = float((fast * reference).sum(axis=1).min())
         if agreement >= _LEAST_AGREEMENT and fast_seconds < plain_seconds:
             return "bfloat16"
         # Rounded weights do not become exact again.
@@ -190,7 +191,7 @@ def quiet() -> Iterator[None]:
         from transformers.utils import logging as verbosity
 
         bars = verbosity.is_progress_bar_enabled()
-        verbosity.disable_progress_bar()  # type: ignore[no-untyped-call]
+        verbosity.disable_progress_bar()
         for name in names:
             logging.getLogger(name).setLevel(logging.ERROR)
         try:
@@ -199,7 +200,7 @@ def quiet() -> Iterator[None]:
             for name, level in levels.items():
                 logging.getLogger(name).setLevel(level)
             if bars:
-                verbosity.enable_progress_bar()  # type: ignore[no-untyped-call]
+                verbosity.enable_progress_bar()
 
 
 def _has_bfloat16() -> bool:

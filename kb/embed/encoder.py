@@ -144,14 +144,13 @@ def check_vectors(vectors: object, count: int, dimension: int) -> Vectors:
     try:
         wide = np.asarray(vectors, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise EncoderError(
-            f"the model returned no array of numbers: {error}", unchanged="nothing was stored"
-        ) from error
+        what = f"the model returned no array of numbers: {error}"
+        raise EncoderError(what, unchanged="nothing was stored") from error
     if wide.shape != (count, dimension):
         if wide.size == count == 0:
             return np.zeros((0, dimension), dtype=np.float32)
-        what = f"the model returned an array of shape {wide.shape} where {(count, dimension)} was expected"
-        raise EncoderError(what, unchanged="nothing was stored")
+        found = f"an array of shape {wide.shape} where {(count, dimension)} was expected"
+        raise EncoderError(f"the model returned {found}", unchanged="nothing was stored")
     # In float64 so that the squares of tiny and of huge components neither vanish nor overflow.
     lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
     bad = ~np.isfinite(lengths) | (lengths < np.finfo(np.float32).tiny)

@@ -38,7 +38,7 @@ class ExportedModel:
     """An export opened in onnxruntime. Safe to use from several threads."""
 
     def __init__(self, folder: Path, dimension: int, model_id: str) -> None:
-        import onnxruntime  # type: ignore[import-untyped]
+        import onnxruntime
 
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
@@ -138,7 +138,7 @@ def _export(draft: Path, folder: ModelFolder, tokeniser: Tokeniser, model_id: st
 def _write(model: Any, file: Path) -> None:
     import torch
 
-    class Whole(torch.nn.Module):
+    class Whole(torch.nn.Module):  # type: ignore[misc]
         """The transformer, its pooling and its normalisation as one function of two arrays."""
 
         def __init__(self) -> None:

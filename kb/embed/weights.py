@@ -170,7 +170,6 @@ def download(model_id: str, revision: str | None) -> tuple[Path, str] | str:
     disable_progress_bars()
     repository = repositories(model_id)[0]
     _LOG.info("downloading model %s, revision %s", repository, revision or "main")
-    patterns = [f"*{suffix}" for suffix in _WANTED_SUFFIXES]
     # The repositories also hold the same weights for other runtimes, several times the size.
     others = ["onnx/*", "openvino/*"]
     try:
@@ -180,7 +179,7 @@ def download(model_id: str, revision: str | None) -> tuple[Path, str] | str:
                 revision=revision,
                 cache_dir=hub_cache(),
                 endpoint=endpoint,
-                allow_patterns=patterns,
+                allow_patterns=[f"*{suffix}" for suffix in _WANTED_SUFFIXES],
                 ignore_patterns=others,
             )
         )

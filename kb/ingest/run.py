@@ -51,7 +51,7 @@ class _Run:
     rehearsal: set[bytes] | None
     skip: int
     began: float
-    seen: dict[bytes, tuple[str, int]] = field(default_factory=dict)
+    seen: dict[bytes, tuple[int, str, int]] = field(default_factory=dict)
     writer: RejectWriter | None = None
     read: int = 0
     batch_rows: int = FIRST_BATCH
@@ -136,7 +136,7 @@ def _import(
     schema = target.collection.schema
     _same_shape(sources)
     # Every input is checked before the first row of any is imported.
-    columns = [resolve(schema, request, s.columns, name=s.name, textual=s.textual) for s in sources]
+    columns = [resolve(schema, request, s.columns or None, name=s.name, textual=s.textual) for s in sources]
     job = resumed or _new_job(target, request, dry_run=dry_run)
     run = _Run(
         target,
@@ -157,7 +157,7 @@ def _import(
                 yield _progress(run, sources)
             source.check_unchanged()
         _finish(run, sources)
-    except GeneratorExit:
+    except GeneratorExit:  # whoever ran the import has stopped asking for more
         _stop(run, JobStatus.INTERRUPTED, None)
         raise
     except KBError as error:
@@ -166,6 +166,9 @@ def _import(
     except BaseException as error:
         _stop(run, JobStatus.INTERRUPTED, f"{type(error).__name__}: {error}")
         raise
+    finally:
+        if run.writer is not None:
+            run.writer.close()
     yield _progress(run, sources)
 
 
@@ -217,9 +220,9 @@ def _document(run: _Run, source: Source, columns: Columns, row: Row) -> Document
     except DocumentError as error:
         return Reject(source.name, row.number, row.line, "; ".join(error.problems))
     key = content_hash(document.id)[:8]
-    first = run.seen.setdefault(key, (source.name, row.line))
-    if first != (source.name, row.line):
-        place = f"line {first[1]}" if first[0] == source.name else f"line {first[1]} of {first[0]}"
+    first = run.seen.setdefault(key, (run.read, source.name, row.line))
+    if first[0] != run.read:
+        place = f"line {first[2]}" if first[1] == source.name else f"line {first[2]} of {first[1]}"
         reason = f"{columns.schema.key}: {document.id!r} stands on line {row.line} and already on {place}"
         return Reject(source.name, row.number, row.line, reason)
     return document

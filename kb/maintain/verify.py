@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -146,10 +147,19 @@ def _record_problems(name: str, records: Sequence[Record], index: Generation) ->
             yield Problem("record", name, record.id, "its vector differs from the catalog's")
         if found.text != record.text:
             yield Problem("record", name, record.id, "its text differs from the catalog's")
-        wanted = {key: value for key, value in record.metadata.items() if value is not None}
-        if dict(found.metadata) != wanted:
-            changed = sorted(k for k in {*wanted, *found.metadata} if found.metadata.get(k) != wanted.get(k))
+        names = sorted({*record.metadata, *found.metadata})
+        changed = [n for n in names if not _same_value(record.metadata.get(n), found.metadata.get(n))]
+        if changed:
             yield Problem("record", name, record.id, f"its metadata differs: {', '.join(changed)}")
+
+
+def _same_value(expected: object, found: object) -> bool:
+    if isinstance(expected, list) and isinstance(found, list):
+        return len(expected) == len(found) and all(map(_same_value, expected, found))
+    if isinstance(expected, float) and isinstance(found, float):
+        # chromadb 1.5 gives floats back up to one unit in the last place off.
+        return math.isclose(expected, found, rel_tol=1e-12)
+    return type(expected) is type(found) and expected == found
 
 
 def _recall_problems(catalog: cat.Catalog, collection: cat.StoredCollection, index: Generation) -> Iterator[Problem]:

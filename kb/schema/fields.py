@@ -110,13 +110,20 @@ def _parse_datetime(text: str) -> datetime:
         raise ValueError("is not an ISO date and time (write 2024-01-31T12:00:00Z)")
     try:
         return to_utc(datetime.fromisoformat(text))
-    except (ValueError, OverflowError):
+    except ValueError:
         raise ValueError("is not an ISO date and time (write 2024-01-31T12:00:00Z)") from None
 
 
 def to_utc(value: datetime) -> datetime:
-    """Return the same instant in UTC; a value without a zone is taken as UTC already."""
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    """Return the same instant in UTC; a value without a zone is taken as UTC already.
+
+    Raises:
+        ValueError: The instant lies outside the years 1 to 9999 in UTC.
+    """
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999 in UTC") from None
 
 
 def _format_datetime(value: datetime) -> str:

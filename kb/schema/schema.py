@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 MAX_ID_BYTES: Final = 512
 MAX_FIELDS: Final = 64
-RESERVED: Final = frozenset({"id", "document", "chunk", "score"})
+RESERVED: Final = frozenset({"id", "document", "chunk", "score", "and", "or", "not"})
+"""Names that a hit, an index record or the filter language uses, in any spelling of capitals."""
 
 
 class Rendered(NamedTuple):
@@ -266,7 +267,7 @@ def _check_field(declared: Field) -> None:
             f"'{name}' cannot name a field",
             hint="use letters, digits and _, a letter first; map the column: --map 'COLUMN=field'",
         )
-    if name in RESERVED or (name.startswith("model_") and hasattr(pydantic.BaseModel, name)):
+    if name.lower() in RESERVED or (name.startswith("model_") and hasattr(pydantic.BaseModel, name)):
         raise SchemaError(
             f"the field name '{name}' is reserved", hint=f"choose another name and map the column: --map {name}=NAME"
         )

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy as np
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Connection
 
     from kb.embed import Encoder
+    from kb.filters import Filter
     from kb.index import Generation, Owner
 
 SMALL: Final = 20_000
@@ -31,6 +32,9 @@ SCANNABLE: Final = 200_000
 
 NARROW: Final = 4_000
 """Up to so many documents that satisfy a filter are compared one by one."""
+
+
+MAX_CONDITIONS: Final = 256
 
 
 @dataclass
@@ -45,6 +49,7 @@ class Searchable:
         generation: Returns the open index, up to date with the catalog.
         other_owner: Returns the other process that owns the index, or None.
         searches: How many searches this object has served.
+        conditions: Filters that have been compiled, the last few.
     """
 
     catalog: cat.Catalog
@@ -54,6 +59,15 @@ class Searchable:
     generation: Callable[[], Generation]
     other_owner: Callable[[], Owner | None]
     searches: int = field(default=0)
+    conditions: dict[Filter | None, cat.Condition] = field(default_factory=dict)
+
+    def condition(self, filter: Filter | None) -> cat.Condition:
+        """Return a checked filter compiled for this collection."""
+        if filter not in self.conditions:
+            if len(self.conditions) >= MAX_CONDITIONS:
+                self.conditions.clear()
+            self.conditions[filter] = cat.compile_condition(self.collection.id, filter, self.collection.schema)
+        return self.conditions[filter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +87,16 @@ class _Search:
     query: Query
     vector: np.ndarray
     connection: Connection
-    condition: ColumnElement[bool] | None
+    condition: cat.Condition
 
     def rank(self, found: Scored, *, verified: bool) -> Ranking:
         """Rank the scored chunks; documents not yet known to satisfy the filter are verified on the way."""
-        verify = None if verified or self.condition is None else self.matching
+        verify = None if verified or self.query.filter is None else self.matching
         return rank(self.vector, found, limit=self.query.limit, min_score=self.query.min_score, verify=verify)
 
     def matching(self, seqs: Sequence[int]) -> set[int]:
         """Return those of the documents that satisfy the filter."""
-        assert self.condition is not None
-        return set(cat.select_seqs(self.connection, self.on.collection.id, self.condition, among=seqs))
+        return cat.matching_among(self.connection, self.condition, seqs)
 
 
 def search(on: Searchable, query: Query) -> Hits:
@@ -105,8 +118,7 @@ def search(on: Searchable, query: Query) -> Hits:
     owner = on.other_owner()
     degraded = None if owner is None else f"the index is owned by {owner}; answered exactly from the catalog"
     with on.catalog.read() as connection, on.cache.guard:
-        condition = None if query.filter is None else cat.to_sql(query.filter, on.collection.schema)
-        one = _Search(on, query, vector, connection, condition)
+        one = _Search(on, query, vector, connection, on.condition(query.filter))
         try:
             found = _plan(one, may_use_index=owner is None)
         except (DamagedError, LockedError) as error:
@@ -150,13 +162,13 @@ def _plan(one: _Search, *, may_use_index: bool) -> _Found:
       checked from the best document down;
     - otherwise Chroma proposes more and more, until enough of what it proposes satisfies the filter.
     """
-    on, connection = one.on, one.connection
-    if one.condition is not None:
-        seqs = cat.select_seqs(connection, on.collection.id, one.condition, limit=NARROW + 1)
+    on = one.on
+    if one.query.filter is not None:
+        seqs = cat.matching_seqs(one.connection, one.condition, limit=NARROW + 1)
         if len(seqs) <= NARROW:
             return _compare(one, seqs)
     chunks = _chunks(one)
-    scan = chunks <= (SMALL if one.condition is None else SCANNABLE)
+    scan = chunks <= (SMALL if one.query.filter is None else SCANNABLE)
     if not may_use_index or (scan and on.cache.fits(chunks)):
         return _scan(one, chunks)
     return _ask_chroma(one, chunks)
@@ -193,7 +205,7 @@ def _scan(one: _Search, chunks: int) -> _Found:
         found = on.cache.scan(one.vector)
     else:
         found = scored(cat.chunk_vectors(one.connection, on.collection.id, on.collection.dimension), one.vector)
-    candidates = cat.count_documents(one.connection, on.collection.id, one.condition)
+    candidates = cat.count_matching(one.connection, one.condition)
     return _Found(one.rank(found, verified=False), candidates, Strategy.EXACT)
 
 
@@ -225,9 +237,7 @@ def _propose(one: _Search, generation: Generation, n: int, where: dict[str, obje
     on = one.on
     candidates = generation.query(one.vector, n, where)
     keys = list(dict.fromkeys(candidate.document for candidate in candidates))
-    seqs = cat.seqs_of(one.connection, on.collection.id, keys)
-    if one.condition is not None:
-        seqs = sorted(one.matching(seqs))
+    seqs = cat.seqs_of(one.connection, one.condition, keys)
     if on.cache.is_loaded:
         found = on.cache.score(one.vector, seqs)
     else:
@@ -238,17 +248,20 @@ def _propose(one: _Search, generation: Generation, n: int, where: dict[str, obje
 
 
 def _hits(one: _Search, ranking: Ranking) -> tuple[tuple[Hit, ...], Rejected | None]:
-    schema = one.on.collection.schema
-    wanted = [b.seq for b in ranking.best] + ([ranking.rejected.seq] if ranking.rejected else [])
-    keys = cat.keys_of(one.connection, wanted)
-    ordered = sorted(ranking.best, key=lambda best: (-best.score, keys[best.seq]))[: one.query.limit]
-    stored = cat.get_documents_by_seq(one.connection, [best.seq for best in ordered])
-    chunks = cat.get_chunks(one.connection, [best.seq for best in ordered])
+    schema, connection = one.on.collection.schema, one.connection
+    best = ranking.best
+    if len(best) > 2 * one.query.limit:
+        # Many documents of one score: their ids decide, before anything else of them is read.
+        keys = cat.keys_of(connection, [b.seq for b in best])
+        best = sorted(best, key=lambda b: (-b.score, keys[b.seq]))[: one.query.limit]
+    found = cat.found_chunks(connection, [(b.seq, b.chunk) for b in best])
+    ordered = sorted(best, key=lambda b: (-b.score, found[b.seq].key))[: one.query.limit]
     hits = []
-    for best in ordered:
-        document = stored[best.seq]
-        chunk = chunks[best.seq][best.chunk]
-        text = document.text[chunk.start : chunk.end].strip()
-        hits.append(Hit(document.key, best.score, text, best.chunk, schema.load(document.key, document.fields)))
+    for b in ordered:
+        chunk = found[b.seq]
+        text = chunk.text[chunk.start : chunk.end].strip()
+        hits.append(Hit(chunk.key, b.score, text, b.chunk, schema.load(chunk.key, chunk.fields)))
     rejected = ranking.rejected
-    return tuple(hits), None if rejected is None else Rejected(keys[rejected.seq], rejected.score)
+    if rejected is None:
+        return tuple(hits), None
+    return tuple(hits), Rejected(cat.keys_of(connection, [rejected.seq])[rejected.seq], rejected.score)

@@ -61,7 +61,7 @@ def make_tiny_model(path: Path, *, seed: int = 0, prompts: dict[str, str] | None
     )
     torch.manual_seed(seed)
     with quiet():
-        fast = PreTrainedTokenizerFast(tokenizer_object=tokens, model_max_length=64, **names)  # type: ignore[no-untyped-call]
+        fast = PreTrainedTokenizerFast(tokenizer_object=tokens, model_max_length=64, **names)
         fast.save_pretrained(bare)
         BertModel(config).save_pretrained(bare)
         transformer = Transformer(str(bare), max_seq_length=48)

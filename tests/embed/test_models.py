@@ -308,7 +308,8 @@ def test_faults_B16_without_a_network_nothing_hangs(known: pytest.MonkeyPatch, s
         start = time.monotonic()
         with pytest.raises(ModelNotFoundError, match=r"127\.0\.0\.1 cannot be reached"):
             resolve("tiny-v1")
-        assert time.monotonic() - start < 2
+        # 1.5 seconds at most of our own; the rest is for a busy machine.
+        assert time.monotonic() - start < 5
 
 
 # What a folder says

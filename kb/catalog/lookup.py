@@ -1,0 +1,115 @@
+"""What a search asks of the catalog, as plain SQL through the driver.
+
+Building statements and result objects in Python would cost several times what SQLite takes to answer.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy.dialects import sqlite
+
+from kb.catalog.filter_sql import to_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from kb.filters import Filter
+    from kb.schema import Schema
+
+
+class Condition(NamedTuple):
+    """A filter compiled for one collection: SQL over ``documents`` with its bound values, ready to be reused."""
+
+    collection_id: int
+    sql: str
+    values: tuple[object, ...]
+
+
+class FoundChunk(NamedTuple):
+    """A document with one of its chunks: what a hit shows."""
+
+    seq: int
+    key: str
+    fields: str
+    text: str
+    start: int
+    end: int
+
+
+def compile_condition(collection_id: int, filter: Filter | None, schema: Schema) -> Condition:
+    """Return the condition of a checked filter; of None: every document of the collection."""
+    # Written out, not bound: SQLite proves only from a literal that an index of this collection applies.
+    own = f"documents.collection_id = {int(collection_id)}"
+    if filter is None:
+        return Condition(collection_id, own, ())
+    compiled = to_sql(filter, schema).compile(
+        dialect=sqlite.dialect(),  # type: ignore[no-untyped-call]
+        compile_kwargs={"render_postcompile": True},
+    )
+    values = compiled.params
+    ordered = tuple(values[name] for name in compiled.positiontup or ())
+    return Condition(collection_id, f"{own} AND ({compiled})", ordered)
+
+
+def matching_seqs(connection: Connection, condition: Condition, *, limit: int) -> list[int]:
+    """Return row numbers of documents that satisfy the condition, at most ``limit``, in no particular order."""
+    sql = f"SELECT documents.seq FROM documents WHERE {condition.sql} LIMIT {int(limit)}"
+    return [row[0] for row in _rows(connection, sql, condition.values)]
+
+
+def matching_among(connection: Connection, condition: Condition, seqs: Sequence[int]) -> set[int]:
+    """Return those of the documents that satisfy the condition."""
+    some = "documents.seq IN (SELECT value FROM json_each(?))"
+    sql = f"SELECT documents.seq FROM documents WHERE {some} AND {condition.sql}"
+    return {row[0] for row in _rows(connection, sql, (json.dumps(list(seqs)), *condition.values))}
+
+
+def count_matching(connection: Connection, condition: Condition) -> int:
+    """Return how many documents satisfy the condition."""
+    sql = f"SELECT count(*) FROM documents WHERE {condition.sql}"
+    return int(_rows(connection, sql, condition.values)[0][0])
+
+
+def seqs_of(connection: Connection, condition: Condition, keys: Sequence[str]) -> list[int]:
+    """Return the row numbers of those of the documents, given by id, that satisfy the condition."""
+    sql = (
+        f"SELECT documents.seq FROM documents WHERE documents.collection_id = {condition.collection_id}"
+        f" AND documents.key IN (SELECT value FROM json_each(?)) AND {condition.sql}"
+    )
+    return [row[0] for row in _rows(connection, sql, (json.dumps(list(keys)), *condition.values))]
+
+
+def keys_of(connection: Connection, seqs: Sequence[int]) -> dict[int, str]:
+    """Return the ids of documents by row number."""
+    sql = "SELECT seq, key FROM documents WHERE seq IN (SELECT value FROM json_each(?))"
+    return {seq: key for seq, key in _rows(connection, sql, (json.dumps(list(seqs)),))}
+
+
+def found_chunks(connection: Connection, places: Sequence[tuple[int, int]]) -> dict[int, FoundChunk]:
+    """Return, by row number, documents each with one chunk.
+
+    Args:
+        connection: In a transaction.
+        places: Row number and chunk number, one of each document.
+    """
+    sql = (
+        'SELECT d.seq, d.key, d.fields, d.text, c.start, c."end" FROM json_each(?) AS place'
+        " JOIN documents AS d ON d.seq = place.value ->> 0"
+        " JOIN chunks AS c ON c.document_seq = d.seq AND c.ordinal = place.value ->> 1"
+    )
+    return {row[0]: FoundChunk(*row) for row in _rows(connection, sql, (json.dumps(list(places)),))}
+
+
+def current_change(connection: Connection, collection_id: int) -> int:
+    """Return the number of the last write to the collection."""
+    return int(_rows(connection, "SELECT change FROM collections WHERE id = ?", (collection_id,))[0][0])
+
+
+def _rows(connection: Connection, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    cursor = connection.exec_driver_sql(sql, values).cursor
+    assert cursor is not None
+    return list(cursor.fetchall())
