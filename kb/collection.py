@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from kb import __version__, curate, ingest
 from kb import catalog as cat
 from kb.chunks import Chunking
-from kb.errors import ModelMismatchError, NotFoundError, UsageError
+from kb.errors import DamagedError, ModelMismatchError, NotFoundError, UsageError
 from kb.filters import check, parse
 from kb.ingest import ImportRequest, Progress, UnknownColumns
 from kb.schema import Document, Recipe
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from kb.filters import Filter
     from kb.knowledge_base import KnowledgeBase
     from kb.schema import Schema, Value
+
+_LOG = logging.getLogger("kb")
 
 OnProgress = Callable[[Progress], None]
 
@@ -332,7 +335,11 @@ class Collection:
         )
 
     def _follow(self, stored: StoredCollection) -> None:
-        self._base.generation(stored)
+        """Bring the index up to date after a commit. What is committed stays committed if the index cannot follow."""
+        try:
+            self._base.generation(stored)
+        except DamagedError as error:
+            _LOG.warning("%s; the write is in the catalog, and searches are exact until the index is mended", error)
 
     def _store(self, catalog: cat.Catalog) -> StoredCollection:
         encoder = self._base.encoder(self._declared.model)

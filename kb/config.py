@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,20 +107,17 @@ def load_settings(root: Path, environment: Mapping[str, str] = os.environ) -> Se
     _only(raw, ("storage", "index", "collections", "models"), path, "")
     storage = _table(raw, "storage", path, ("path",))
     index = _table(raw, "index", path, ("store_text",))
-    location = environment.get("KB_STORAGE_PATH") or storage.get("path", DEFAULT_STORAGE)
-    if not isinstance(location, str) or not location:
-        raise _wrong(path, "storage.path", "a path", location)
     store_text: object = index.get("store_text", True)
-    if "KB_INDEX_STORE_TEXT" in environment:
-        store_text = {"true": True, "1": True, "false": False, "0": False}.get(
-            environment["KB_INDEX_STORE_TEXT"].lower(), environment["KB_INDEX_STORE_TEXT"]
-        )
     if not isinstance(store_text, bool):
         raise _wrong(path, "index.store_text", "true or false", store_text)
+    if environment.get("KB_STORAGE_PATH"):
+        location = _path(environment["KB_STORAGE_PATH"], "KB_STORAGE_PATH")
+    else:
+        location = _path(storage.get("path", DEFAULT_STORAGE), f"{path}: storage.path")
     return Settings(
         root=root,
-        storage=(root / Path(location).expanduser()).resolve(),
-        store_text=store_text,
+        storage=(root / location).resolve(),
+        store_text=_variable("KB_INDEX_STORE_TEXT", environment, store_text),
         collections={n: _collection(n, t, path) for n, t in _tables(raw, "collections", path)},
         models={n: _model(n, t, path) for n, t in _tables(raw, "models", path)},
     )
@@ -185,6 +183,8 @@ def field_from_declaration(name: str, declaration: object, where: str) -> Field:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_mode & stat.S_IWOTH:
+            raise ConfigError(f"{path} can be written by every user of this machine", hint=f"chmod o-w {path}")
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
@@ -196,6 +196,25 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not UTF-8 at byte {error.start}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def _variable(name: str, environment: Mapping[str, str], default: bool) -> bool:  # noqa: FBT001 - a value, no switch
+    """Return what a variable says, else the default."""
+    if name not in environment:
+        return default
+    given = {"true": True, "1": True, "false": False, "0": False}.get(environment[name].lower())
+    if given is None:
+        raise ConfigError(f"{name} must be true or false, not {environment[name]!r}")
+    return given
+
+
+def _path(raw: object, where: str) -> Path:
+    try:
+        if isinstance(raw, str) and raw and "\0" not in raw:
+            return Path(raw).expanduser()
+    except RuntimeError:  # the home folder of a user that does not exist
+        pass
+    raise ConfigError(f"{where} must be a path, not {raw!r}")
 
 
 def _collection(name: str, raw: dict[str, Any], path: Path) -> CollectionSettings:
@@ -228,7 +247,7 @@ def _model(name: str, raw: dict[str, Any], path: Path) -> ModelSettings:
             raise _wrong(path, f"models.{name}.{key}", "a string", value)
     location = raw.get("path")
     return ModelSettings(
-        path=None if location is None else path.parent / Path(location).expanduser(),
+        path=None if location is None else path.parent / _path(location, f"{path}: models.{name}.path"),
         revision=raw.get("revision"),
         query_prompt=raw.get("query_prompt"),
         document_prompt=raw.get("document_prompt"),

@@ -411,7 +411,7 @@ def test_faults_E20_a_file_that_changes_meanwhile_stops_the_job(
     before = path.stat().st_size
 
     def append(step: Progress) -> None:
-        if step.job.status is JobStatus.RUNNING:
+        if step.job.status is JobStatus.RUNNING and step.job.counts.read:
             with path.open("a") as file:
                 file.write(" ")
 

@@ -47,7 +47,7 @@ def compile_condition(collection_id: int, filter: Filter | None, schema: Schema)
     if filter is None:
         return Condition(collection_id, own, ())
     compiled = to_sql(filter, schema).compile(
-        dialect=sqlite.dialect(),  # type: ignore[no-untyped-call]
+        dialect=sqlite.dialect(),
         compile_kwargs={"render_postcompile": True},
     )
     values = compiled.params

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from kb.catalog import Job
     from kb.ingest import Progress
+    from kb.knowledge_base import KnowledgeBase
 
 
 @click.command("import")
@@ -72,7 +73,7 @@ def import_(
         fail_empty=fail_empty,
     )
     with options.open() as base:
-        job = _run(options, options.pick(base).import_steps(request, dry_run=dry_run), resumable=not dry_run)
+        job = _run(options, base, options.pick(base).import_steps(request, dry_run=dry_run))
     _print_job(options, job, dry_run=dry_run)
     return 3 if job.counts.rejected else 0
 
@@ -167,7 +168,7 @@ def resume(options: Shared, job_id: str) -> int:
       kb jobs resume 20260131-120000-a1b2c3 --format json
     """
     with options.open() as base:
-        job = _run(options, base.resume_steps(job_id), resumable=True)
+        job = _run(options, base, base.resume_steps(job_id))
     _print_job(options, job, dry_run=False)
     return 3 if job.counts.rejected else 0
 
@@ -185,7 +186,7 @@ def _assignments(values: tuple[str, ...], option: str) -> dict[str, str]:
     return pairs
 
 
-def _run(options: Shared, steps: Iterable[Progress], *, resumable: bool) -> Job:
+def _run(options: Shared, base: KnowledgeBase, steps: Iterable[Progress]) -> Job:
     """Run the steps with a bar on a terminal and lines elsewhere; on an interruption say how to go on."""
     last: Progress | None = None
     try:
@@ -194,9 +195,9 @@ def _run(options: Shared, steps: Iterable[Progress], *, resumable: bool) -> Job:
                 show(step)
                 last = step
     except (KeyboardInterrupt, SystemExit):
-        if last is not None and resumable:
-            counts = last.job.counts
-            options.note(f"stopped after {counts.read:,} rows; go on with: kb jobs resume {last.job.id}")
+        if last is not None and last.job.id:
+            job = base.job(last.job.id)  # a batch may have been committed since the last step
+            options.note(f"stopped after {job.counts.read:,} rows; go on with: kb jobs resume {job.id}")
         raise
     assert last is not None
     for note in last.notes:

@@ -79,7 +79,8 @@ def shared(function: Callable[Concatenate[Shared, P], R]) -> Callable[P, R]:
         verbose = options.pop("verbose")
         options.pop("debug")
         if verbose:
-            logging.basicConfig(level=logging.WARNING, format="%(message)s")
+            # Our own logger alone: with the root logger set up, torch would tell its own story as well.
+            logging.getLogger("kb").addHandler(logging.StreamHandler())
             logging.getLogger("kb").setLevel(logging.INFO)
         given = Shared(
             options.pop("directory"),

@@ -158,8 +158,6 @@ def _cast(field: Field, value: Scalar, position: int | None) -> Scalar:
             cast = field.parse(value)
     except ValueError as error:
         raise filter_error(f"{shown(value)} {error}", position) from None
-    except OverflowError:
-        raise filter_error(f"{shown(value)} is outside the years 1 to 9999 in UTC", position) from None
     if cast is None:
         message = f"{shown(value)} is not a value of '{field.name}', which is {field.spelled}"
         raise filter_error(message, position, _HINTS[field.type])

@@ -151,6 +151,7 @@ def _import(
         # What a killed run wrote after its last commit is cut off; its rows are read again.
         run.writer = open_rejects(job.rejects, sources[0], resume_at=job.rejects_bytes)
     try:
+        yield _progress(run, sources)
         for source, its_columns in zip(sources, columns, strict=True):
             for batch in _batches(run, source, its_columns):
                 _commit(run, source, batch)
@@ -241,24 +242,24 @@ def _write_reject(run: _Run, source: Source, row: Row, reject: Reject) -> None:
 
 def _commit(run: _Run, source: Source, batch: _Batch) -> None:
     source.check_unchanged()
-    run.job = replace(run.job, seconds=time.monotonic() - run.began)
-    if run.writer is not None:
-        run.job = replace(run.job, rejects_bytes=run.writer.flush())
+    size = 0 if run.writer is None else run.writer.flush()
 
-    def count(outcome: Put) -> None:
+    def after(outcome: Put) -> Job:
         rejected = len(batch.rejects)
         counts = run.job.counts + outcome.counts + Counts(read=rejected, rejected=rejected)
-        run.job = replace(run.job, counts=counts)
+        seconds = time.monotonic() - run.began
+        return replace(run.job, counts=counts, rejects_bytes=size, seconds=seconds)
 
     def record(connection: Connection, outcome: Put) -> None:
-        count(outcome)
         cat.add_rejects(connection, run.job.id, batch.rejects)
-        cat.save_job(connection, run.job)
+        cat.save_job(connection, after(outcome))
 
     if run.rehearsal is None:
-        put(run.target, batch.documents, job=run.job.id, record=record)
+        outcome = put(run.target, batch.documents, job=run.job.id, record=record)
     else:
-        count(put(run.target, batch.documents, rehearsal=run.rehearsal))
+        outcome = put(run.target, batch.documents, rehearsal=run.rehearsal)
+    # Only now: what a failed batch would have counted is not in the catalog.
+    run.job = after(outcome)
 
 
 def _finish(run: _Run, sources: list[Source]) -> None:
@@ -271,10 +272,16 @@ def _finish(run: _Run, sources: list[Source]) -> None:
 
 
 def _stop(run: _Run, status: JobStatus, error: str | None) -> None:
-    run.job = replace(run.job, status=status, error=error, seconds=time.monotonic() - run.began)
-    if run.rehearsal is None:
-        with run.target.catalog.write() as connection:
-            cat.save_job(connection, run.job)
+    """Record the end of this run; the counts are the catalog's, whatever the last batch came to."""
+    seconds = time.monotonic() - run.began
+    if run.rehearsal is not None:
+        run.job = replace(run.job, status=status, error=error, seconds=seconds)
+        return
+    with run.target.catalog.write() as connection:
+        stored = cat.find_job(connection, run.job.id)
+        assert stored is not None
+        run.job = replace(stored, status=status, error=error, seconds=seconds, rejects=run.job.rejects)
+        cat.save_job(connection, run.job)
 
 
 def _new_job(target: Target, request: ImportRequest, *, dry_run: bool) -> Job:

@@ -13,6 +13,8 @@ from kb.schema.document import TEXT_MARKER
 from kb.schema.fields import Field, FieldType
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pydantic.fields import FieldInfo
 
 _TYPES: Final[dict[type, FieldType]] = {
@@ -31,7 +33,7 @@ def field_of(name: str, info: FieldInfo) -> Field:
     Raises:
         SchemaError: The annotation is none of the field types, ``Literal``, ``list`` or optional forms of them.
     """
-    annotation, metadata = _unwrap(info.annotation, list(info.metadata))
+    annotation, metadata = _unwrap(info.annotation, _flat(info.metadata))
     optional = False
     if get_origin(annotation) in (Union, types.UnionType):
         members = [a for a in get_args(annotation) if a is not type(None)]
@@ -70,8 +72,13 @@ def _unwrap(annotation: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
     if not extra:
         return annotation, metadata
     # pydantic.Field(ge=…) inside Annotated is a FieldInfo that carries the constraints in turn.
-    flat = [m for e in extra for m in (e.metadata if hasattr(e, "metadata") else [e])]
+    flat = _flat(m for e in extra for m in (e.metadata if hasattr(e, "metadata") else [e]))
     return get_args(annotation)[0], [*metadata, *flat]
+
+
+def _flat(metadata: Iterable[Any]) -> list[Any]:
+    """Return the constraints one by one: an interval stands for its two bounds."""
+    return [m for e in metadata for m in (e if isinstance(e, annotated_types.GroupedMetadata) else [e])]
 
 
 def _unsupported(name: str, annotation: Any) -> SchemaError:

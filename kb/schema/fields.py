@@ -123,7 +123,7 @@ def to_utc(value: datetime) -> datetime:
     try:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError:
-        raise ValueError("lies outside the years 1 to 9999 in UTC") from None
+        raise ValueError("is outside the years 1 to 9999 in UTC") from None
 
 
 def _format_datetime(value: datetime) -> str:
@@ -175,7 +175,7 @@ class Field:
         many: True for ``list[...]``.
         required: Whether a document without a value is refused. A list is never missing: it may be empty.
         choices: The only values allowed, or None.
-        minimum, maximum: Inclusive bounds of a numeric or date field, or None.
+        minimum, maximum: Inclusive bounds of a numeric field, or None.
         default: The value of a document that gives none.
         separator: How the items of a list are separated in one CSV cell, or None.
     """

@@ -82,6 +82,10 @@ class Schema:
         except ValueError as error:
             problems.insert(0, f"{self.key}: {error}")
             typed["id"] = "?"
+        for declared in self.fields.values():
+            # Said rather than left to the class: there, an optional field without a default must be given.
+            if declared.name not in typed and declared.default is None and (declared.many or not declared.required):
+                typed[declared.name] = [] if declared.many else None
         seen = {problem.partition(":")[0] for problem in problems}
         try:
             document = self.model.model_validate(typed)
@@ -203,6 +207,8 @@ def normal_id(raw: object) -> str:
         raise ValueError("the id is missing")
     if isinstance(raw, bool) or not isinstance(raw, str | int):
         raise ValueError(f"the id {_quoted(raw)} is neither a string nor a whole number")
+    if isinstance(raw, int) and raw.bit_length() > 4 * MAX_ID_BYTES:  # a digit takes more than three bits
+        raise ValueError(f"the id is longer than {MAX_ID_BYTES} bytes")
     text = check_string(unicodedata.normalize("NFC", str(raw)).strip(), MAX_ID_BYTES)
     if not text:
         raise ValueError("the id is empty")
@@ -228,6 +234,7 @@ def build_schema(
     by_name: dict[str, Field] = {}
     for declared in fields:
         _check_field(declared)
+        _check_default(declared)
         if declared.name in by_name:
             raise SchemaError(f"the field '{declared.name}' is declared twice")
         by_name[declared.name] = declared
@@ -275,9 +282,27 @@ def _check_field(declared: Field) -> None:
         raise SchemaError(f"the field '{name}' has bounds, but its type is {declared.spelled}")
     if declared.separator is not None and (not declared.many or not declared.separator):
         raise SchemaError(f"the field '{name}' has a separator, but its type is {declared.spelled}")
+    low, high = declared.minimum, declared.maximum
+    if low is not None and high is not None and low > high:
+        raise SchemaError(f"the field '{name}' has the bounds {low} to {high}, which no value satisfies")
     for choice in declared.choices or ():
         if type(choice) is not declared.python:
             raise SchemaError(f"the field '{name}' offers {choice!r}, which is not of type {declared.type}")
+
+
+def _check_default(declared: Field) -> None:
+    if declared.default is None:
+        return
+    adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(
+        _annotation(declared)[0], config=pydantic.ConfigDict(strict=True, allow_inf_nan=False)
+    )
+    try:
+        adapter.validate_python(declared.default)
+    except pydantic.ValidationError as error:
+        reason = error.errors(include_url=False)[0]["msg"]
+        raise SchemaError(
+            f"the field '{declared.name}' has the default {declared.default!r}: {reason[0].lower()}{reason[1:]}"
+        ) from None
 
 
 def _build_model(fields: Mapping[str, Field]) -> type[Document]:
@@ -337,7 +362,10 @@ def _messages(error: pydantic.ValidationError) -> list[str]:
 
 
 def _quoted(raw: object) -> str:
-    text = repr(raw)
+    try:
+        text = repr(raw)
+    except ValueError:  # Python refuses to print an int of more than 4,300 digits
+        return f"<{type(raw).__name__} too long to print>"
     return text if len(text) <= 60 else text[:50] + "…" + text[-1]
 
 
