@@ -76,12 +76,12 @@ class KnowledgeBase:
 
     def _open_existing(self) -> None:
         path = self.settings.storage / cat.FILE_NAME
-        if path.exists():
+        if path.exists() and path.stat().st_size > 0:
             self._catalog = cat.open_catalog(path, version=__version__)
             self._catch_up()
         elif (self.settings.storage / FOLDER).exists():
             raise DamagedError(
-                f"{path} is missing, but there is an index beside it",
+                f"{path} is missing or empty, but there is an index beside it",
                 unchanged="nothing was created",
                 hint=f"put the catalog back, or move {self.settings.storage} away to begin anew",
             )

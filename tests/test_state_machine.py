@@ -156,8 +156,8 @@ class KnowledgeBaseMachine(RuleBasedStateMachine):
 
     @invariant()
     def holds_what_it_should(self) -> None:
-        assert {e.id: e.document for e in self.articles.entries()} == {
-            key: self.document(key, values) for key, values in self.live.items()
+        assert {e.id: e.document.model_dump() for e in self.articles.entries()} == {
+            key: self.document(key, values).model_dump() for key, values in self.live.items()
         }
 
     def teardown(self) -> None:

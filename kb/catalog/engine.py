@@ -38,9 +38,7 @@ class Catalog:
         """Connect to an existing, migrated file; use ``open_catalog``."""
         self.path = path
         self.writing = threading.RLock()
-        self._engine = sqlalchemy.create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS})
-        event.listen(self._engine, "connect", _configure)
-        event.listen(self._engine, "begin", _begin)
+        self._engine = _engine(path)
         self._writer = self._engine.execution_options(kb_write=True)
 
     @contextmanager
@@ -55,9 +53,24 @@ class Catalog:
         with translated_errors(self.path), self._writer.begin() as connection:
             yield connection
 
+    def analyse(self) -> None:
+        """Let SQLite look at how the values are spread: without it, a range filter reads the whole collection."""
+        with self.write() as connection:
+            connection.exec_driver_sql("PRAGMA analysis_limit = 1000")
+            connection.exec_driver_sql("ANALYZE")
+        self._engine.dispose()  # a connection learns of it when it is opened
+
     def close(self) -> None:
         """Close all connections; the write-ahead log is folded into the file."""
         self._engine.dispose()
+
+
+def _engine(path: Path) -> sqlalchemy.Engine:
+    url = sqlalchemy.URL.create("sqlite", database=str(path))
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    return engine
 
 
 def open_catalog(path: Path, *, version: str) -> Catalog:
@@ -90,7 +103,9 @@ def _stored_revision(path: Path) -> tuple[str | None, str]:
     """Return the Alembic revision (None for a new file) and the version that wrote it, without writing anything."""
     if not path.exists() or path.stat().st_size == 0:
         return None, ""
-    connection = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+    # Without a log nobody is writing: opened as immutable, the file gets no side files from a mere look.
+    mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
+    connection = sqlite3.connect(f"file:{_quoted(path)}?{mode}", uri=True, timeout=_BUSY_SECONDS)
     try:
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if "alembic_version" not in names:
@@ -140,9 +155,7 @@ def _migrate(path: Path, found: str | None, version: str) -> None:
     target = path if found is not None else path.with_suffix(".new")
     if found is None:
         target.unlink(missing_ok=True)
-    engine = sqlalchemy.create_engine(f"sqlite:///{target}")
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
+    engine = _engine(target)
     try:
         with engine.execution_options(kb_write=True).begin() as connection:
             config = _alembic_config(target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kb.index.chroma import FOLDER, Candidate, Generation, MetadataValue, Record, jittered, record_id
+from kb.index.chroma import FOLDER, JITTER, Candidate, Generation, MetadataValue, Record, jittered, record_id
 from kb.index.filter_where import to_where
 from kb.index.lock import Owner
 from kb.index.ownership import Ownership
@@ -10,6 +10,7 @@ from kb.index.values import index_value
 
 __all__ = [
     "FOLDER",
+    "JITTER",
     "Candidate",
     "Generation",
     "MetadataValue",

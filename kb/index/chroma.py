@@ -54,10 +54,17 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One record that Chroma proposes: the document's id and the chunk's number, nearest first."""
+    """One record that Chroma proposes.
+
+    Attributes:
+        document: The document's id.
+        chunk: The chunk's number.
+        score: Its cosine by the index's own copy of the vector: good enough to know how far the proposals reach.
+    """
 
     document: str
     chunk: int
+    score: float
 
 
 def record_id(key: str, chunk: int) -> str:
@@ -107,13 +114,19 @@ class Generation:
         """
         try:
             answer = self._collection.query(
-                query_embeddings=vector.reshape(1, -1), n_results=min(n, MAX_RESULTS), where=where, include=[]
+                query_embeddings=vector.reshape(1, -1),
+                n_results=min(n, MAX_RESULTS),
+                where=where,
+                include=["distances"],
             )
         except BaseException as error:  # a panic of chromadb's core is no Exception
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
             raise DamagedError(f"the vector index fails: {error}", hint="kb verify") from error
-        return [candidate(record) for record in answer["ids"][0]]
+        return [
+            _candidate(record, 1 - distance)
+            for record, distance in zip(answer["ids"][0], answer["distances"][0], strict=True)
+        ]
 
     def nearest(self, vector: np.ndarray, n: int) -> list[np.ndarray]:
         """Return the vectors of the nearest records as the index holds them, nearest first; to measure its recall."""
@@ -151,10 +164,9 @@ class Generation:
         return found
 
 
-def candidate(record: str) -> Candidate:
-    """Return the document and chunk that a record id names."""
+def _candidate(record: str, score: float) -> Candidate:
     key, _, chunk = record.rpartition("#")
-    return Candidate(key, int(chunk))
+    return Candidate(key, int(chunk), score)
 
 
 class VectorIndex:

@@ -268,6 +268,8 @@ def _finish(run: _Run, sources: list[Source]) -> None:
     if run.request.fail_empty and not run.job.counts.read:
         names = ", ".join(source.name for source in sources)
         raise SourceError(f"{names}: no rows", unchanged="nothing was imported")
+    if run.rehearsal is None and run.job.counts.read > run.job.counts.unchanged:
+        run.target.catalog.analyse()
     _stop(run, JobStatus.PARTIAL if run.job.counts.rejected else JobStatus.DONE, None)
 
 

@@ -137,6 +137,9 @@ class VectorCache:
 
     def _append(self, fresh: cat.ChunkVectors) -> None:
         used, total = self._used, self._used + len(fresh.seqs)
+        if total == used:
+            self._sort()
+            return
         if total > len(self._seqs):
             room = total + total // 4
             self._seqs = _grown(self._seqs, used, room)

@@ -111,7 +111,8 @@ class Report:
         best_rejected: The best document below the bound, or None.
         strategy: How the candidates were found.
         milliseconds: The whole search, with the embedding of the query.
-        degraded: Why the index was not used although it would have been, or None.
+        degraded: Why only the catalog was asked (another process owns the index, or it is damaged), or None. The
+            answer is exact all the same.
         notes: Other things to know, e.g. that the query was cut.
     """
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from kb import catalog as cat
 from kb.errors import DamagedError, LockedError
 from kb.filters import check
-from kb.index import to_where
+from kb.index import JITTER, to_where
 from kb.search.cache import Scored, VectorCache, scored
 from kb.search.query import MAX_QUERY_CHARACTERS, Hit, Hits, Query, Rejected, Report, Strategy
 from kb.search.rank import Ranking, rank
@@ -72,11 +72,15 @@ class Searchable:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a strategy has found: a ranking out of so many documents that were compared."""
+    """What a strategy has found: a ranking out of so many documents that were compared.
+
+    ``frontier`` is the lowest score among Chroma's proposals: what it did not propose is hardly better.
+    """
 
     ranking: Ranking
     candidates: int
     strategy: Strategy
+    frontier: float = -1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,22 +219,26 @@ def _ask_chroma(one: _Search, chunks: int) -> _Found:
     proposals = max(4 * one.query.limit, 50)
     while True:
         found = _propose(one, generation, proposals, None)
-        if _is_enough(one, found.ranking) or proposals >= min(chunks, 2_000):
+        if _is_enough(one, found) or proposals >= min(chunks, 2_000):
             break
         proposals *= 8
-    if _is_enough(one, found.ranking) or proposals >= chunks:
+    if _is_enough(one, found) or proposals >= chunks:
         return found
     where = None if one.query.filter is None else to_where(one.query.filter, one.on.collection.schema)
     if where is not None and not one.on.cache.fits(chunks):
         found = _propose(one, generation, max(4 * one.query.limit, 50), where)
-        if _is_enough(one, found.ranking):
+        if _is_enough(one, found):
             return found
     return _scan(one, chunks)
 
 
-def _is_enough(one: _Search, ranking: Ranking) -> bool:
+def _is_enough(one: _Search, found: _Found) -> bool:
     """Return whether more proposals could not add a hit: they would be worse than all that were compared."""
-    return len(ranking.best) >= one.query.limit or ranking.rejected is not None
+    if found.ranking.rejected is not None:
+        return True
+    scores = sorted((best.score for best in found.ranking.best), reverse=True)
+    # Equal vectors differ in Chroma by their jitter: which of them it proposes first says nothing.
+    return len(scores) >= one.query.limit and found.frontier < scores[one.query.limit - 1] - JITTER
 
 
 def _propose(one: _Search, generation: Generation, n: int, where: dict[str, object] | None) -> _Found:
@@ -244,7 +252,8 @@ def _propose(one: _Search, generation: Generation, n: int, where: dict[str, obje
         vectors = cat.chunk_vectors(one.connection, on.collection.id, on.collection.dimension, seqs=seqs)
         found = scored(vectors, one.vector)
     strategy = Strategy.CHROMA if where is None else Strategy.CHROMA_WHERE
-    return _Found(one.rank(found, verified=True), len(seqs), strategy)
+    frontier = candidates[-1].score if len(candidates) >= n else -1.0
+    return _Found(one.rank(found, verified=True), len(seqs), strategy, frontier)
 
 
 def _hits(one: _Search, ranking: Ranking) -> tuple[tuple[Hit, ...], Rejected | None]:

@@ -255,7 +255,7 @@ def test_faults_A19_an_index_without_its_catalog_is_refused(root, encoder):
     with pytest.raises(DamagedError) as caught:
         kb.open(root)
     storage = root / ".kb"
-    assert str(caught.value) == f"{storage}/catalog.sqlite3 is missing, but there is an index beside it"
+    assert str(caught.value) == f"{storage}/catalog.sqlite3 is missing or empty, but there is an index beside it"
     assert caught.value.unchanged == "nothing was created"
     assert caught.value.hint == f"put the catalog back, or move {storage} away to begin anew"
     assert contents(root) == before
