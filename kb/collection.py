@@ -17,7 +17,7 @@ from kb.chunks import Chunking
 from kb.errors import DamagedError, ModelMismatchError, NotFoundError, UsageError
 from kb.filters import check, parse
 from kb.ingest import ImportRequest, Progress, UnknownColumns
-from kb.schema import Document, Recipe
+from kb.schema import Document, Recipe, normal_id
 from kb.search import Hits, Query, Report, Searchable, Strategy, VectorCache, search
 from kb.write import Put, Target, add, put
 
@@ -156,7 +156,7 @@ class Collection:
         """
         return put(self.target(), self._checked_documents(documents))
 
-    def update(self, key: str, **changes: Value) -> Put:
+    def update(self, key: str, /, **changes: Value) -> Put:
         """Change some fields of a document; None takes a value away. Only changed text is embedded.
 
         Raises:
@@ -175,11 +175,11 @@ class Collection:
     ) -> Put:
         """Change some fields of a document given by name; as ``update``, with values as text when ``textual``."""
         self._required(key)
-        return curate.update(self.target(), key, changes, textual=textual, separators=separators or {})
+        return curate.update(self.target(), _normal(key), changes, textual=textual, separators=separators or {})
 
     def delete(self, *keys: str) -> list[str]:
         """Delete documents and return the ids of those that existed, in the order given. They can be restored."""
-        return curate.delete(self.target(), keys) if self._stored is not None else []
+        return curate.delete(self.target(), [_normal(key) for key in keys]) if self._stored is not None else []
 
     def restore(self, *keys: str, revision: int | None = None) -> Put:
         """Bring deleted documents back, or set one back to what it was after a revision.
@@ -189,7 +189,7 @@ class Collection:
         """
         for key in keys:
             self._required(key)
-        return curate.restore(self.target(), keys, revision=revision)
+        return curate.restore(self.target(), [_normal(key) for key in keys], revision=revision)
 
     def get(self, key: str) -> Document:
         """Return a document.
@@ -201,7 +201,7 @@ class Collection:
 
     def entry(self, key: str) -> Entry:
         """Return a document with its text, revision and time; as ``get``."""
-        return curate.get(self._catalog(key), self._required(key), key)
+        return curate.get(self._catalog(key), self._required(key), _normal(key))
 
     def entries(
         self,
@@ -263,7 +263,7 @@ class Collection:
         Raises:
             NotFoundError: There never was such a document.
         """
-        return curate.history(self._catalog(key), self._required(key), key)
+        return curate.history(self._catalog(key), self._required(key), _normal(key))
 
     def search(
         self,
@@ -434,6 +434,14 @@ def last_of(steps: Iterator[Progress], on_progress: OnProgress | None) -> Job:
             on_progress(step)
     assert job is not None
     return job
+
+
+def _normal(key: str) -> str:
+    """Return an id as it is stored; one that cannot be stored stays as it is, and is not found."""
+    try:
+        return normal_id(key)
+    except ValueError:
+        return key
 
 
 def _check_fingerprint(stored: StoredCollection, encoder: Encoder) -> None:

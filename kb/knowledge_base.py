@@ -343,7 +343,8 @@ class KnowledgeBase:
             chunk_overlap=declared.chunk_overlap if declared.chunk_overlap is not None else stored.recipe.chunk_overlap,
         )
         if stored.schema.to_json() == declared.schema.to_json() and stored.recipe == recipe:
-            return stored
+            # Equal, but the declared one may be a class of the caller's own: that is what comes back.
+            return replace(stored, schema=declared.schema)
         assert self._catalog is not None
         with self._catalog.read() as connection:
             is_empty = cat.count_documents(connection, stored.id) == 0

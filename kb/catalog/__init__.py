@@ -15,6 +15,7 @@ from kb.catalog.collections import (
 )
 from kb.catalog.documents import (
     Revision,
+    Sort,
     StoredChunk,
     StoredDocument,
     StoredState,
@@ -85,6 +86,7 @@ __all__ = [
     "QueuedDocument",
     "Reject",
     "Revision",
+    "Sort",
     "StoredChunk",
     "StoredCollection",
     "StoredDocument",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, delete, func, insert, literal_column, select, update
 
@@ -50,6 +50,14 @@ class StoredChunk:
     start: int
     end: int
     vector_id: int
+
+
+class Sort(NamedTuple):
+    """An order of documents: by a declared field, ``id`` (None) or ``updated``; ties by id, missing values last."""
+
+    name: str | None
+    is_field: bool
+    descending: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +147,7 @@ def select_documents(
     collection_id: int,
     condition: ColumnElement[bool] | None,
     *,
-    sort: str | None = None,
-    descending: bool = False,
+    sort: Sort,
     limit: int | None = None,
     offset: int = 0,
 ) -> list[StoredDocument]:
@@ -150,20 +157,19 @@ def select_documents(
         connection: In a read or write transaction.
         collection_id: The collection.
         condition: From ``filter_sql.to_sql``; None for all.
-        sort: A checked field name, ``id`` or ``updated``; None for the id. Ties by id; missing values last.
-        descending: From the largest value down.
+        sort: In what order.
         limit: The most documents; None for all.
         offset: How many of the sorted documents to skip.
     """
     query = _query(collection_id)
     if condition is not None:
         query = query.where(condition)
-    if sort not in (None, "id"):
-        column: ColumnElement[object] = (
-            documents.c.updated if sort == "updated" else literal_column(f"json_extract(documents.fields, '$.{sort}')")
-        )
-        query = query.order_by(column.is_(None), column.desc() if descending else column)
-    query = query.order_by(documents.c.key.desc() if descending and sort in (None, "id") else documents.c.key)
+    column: ColumnElement[Any] = documents.c.key
+    if sort.is_field:
+        column = literal_column(f"json_extract(documents.fields, '$.{sort.name}')")
+    elif sort.name == "updated":
+        column = documents.c.updated
+    query = query.order_by(column.is_(None), column.desc() if sort.descending else column, documents.c.key)
     return [_document(row) for row in connection.execute(query.limit(limit).offset(offset or None))]
 
 

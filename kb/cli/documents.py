@@ -29,7 +29,7 @@ def get(options: Shared, id: str) -> None:
             row = found if options.format == "jsonl" else render.flat(found)
             render.print_rows([row], options.format, columns=list(row))
         return
-    made = render.table("field", "value")
+    made = render.table("field", "value", wrap=["value"])
     made.add_row("id", render.plain(entry.id))
     for name, value in render.present(entry.fields).items():
         # A long text is shown whole: its line ends stay, everything that could move the cursor goes.
@@ -67,17 +67,19 @@ def list_(options: Shared, where: str | None, sort: str | None, limit: int, all_
         total = collection.count(where)
         names = [f.name for f in collection.schema.fields.values() if f.is_metadata]
     if options.format == "table":
-        made = render.table("id", *names)
-        for entry in entries:
-            made.add_row(render.short(entry.id, 40), *(render.short(entry.fields[name], 80) for name in names))
+        hidden = []
         if entries:
-            render.console().print(made)
+            key = sort.lstrip("-") if sort and sort.lstrip("-") in names else "id"
+            rows = [{"id": entry.id, **entry.fields} for entry in entries]
+            hidden = render.print_grid(rows, ["id", *names], first=["id", key])
+        if hidden:
+            options.note(f"no room for {', '.join(hidden)}; --format json shows everything")
     else:
         objects = [render.entry_object(entry) for entry in entries]
         rows = [render.flat(found) for found in objects] if options.format == "csv" else objects
         columns = list(dict.fromkeys(["id", *(name for row in rows for name in row)]))
         render.print_rows(rows, options.format, columns=columns)
-    options.note(f"{len(entries):,} of {total:,} documents")
+    options.note(f"{len(entries):,} of {render.counted(total, 'document')}")
 
 
 @click.command()
@@ -108,7 +110,7 @@ def history(options: Shared, id: str) -> None:
     if options.format != "table":
         render.print_rows(rows, options.format, columns=list(rows[0]))
         return
-    made = render.table("revision", "action", "at", "who", "changed", "job", right=("revision",))
+    made = render.table("revision", "action", "at", "who", "changed", "job", right=["revision"], wrap=["changed"])
     for e in entries:
         changed = render.short(e.changed) or "–"
         made.add_row(str(e.revision), e.action, e.at[:19].replace("T", " "), render.short(e.who), changed, e.job or "–")

@@ -180,6 +180,6 @@ def _print_deleted(options: Shared, deleted: list[str], missing: list[str], *, d
     elif options.format != "table":
         render.print_rows([found], options.format, columns=list(found))
     else:
-        print(f"{'would delete' if dry_run else 'deleted'} {len(deleted):,} documents")
+        print(f"{'would delete' if dry_run else 'deleted'} {render.counted(len(deleted), 'document')}")
     for key in missing:
         options.note(f"there is no document '{render.short(key)}'")

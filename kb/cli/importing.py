@@ -120,7 +120,7 @@ def show_job(options: Shared, job_id: str) -> None:
     with options.open() as base:
         job = base.job(job_id)
     if options.format == "table":
-        made = render.table("figure", "value")
+        made = render.table("figure", "value", wrap=["value"])
         for name, value in _details(job).items():
             made.add_row(name.replace("_", " "), render.short(value, 500) or "–")
         render.console().print(made)
@@ -145,7 +145,7 @@ def rejects(options: Shared, job_id: str) -> None:
         found = base.rejects(job_id)
         job = base.job(job_id)
     if options.format == "table":
-        made = render.table("line", "reason", right=("line",))
+        made = render.table("line", "reason", right=["line"], wrap=["reason"])
         for reject in found:
             made.add_row(str(reject.line), render.short(reject.reason, 1_000))
         if found:
@@ -282,11 +282,15 @@ def _print_job(options: Shared, job: Job, *, dry_run: bool) -> None:
             if number
         ]
         verb = "would import" if dry_run else "imported"
-        print(f"{verb} {counts.read:,} rows into {job.collection}: {', '.join(parts) or 'nothing'}")
-        print(f"{counts.embedded:,} texts embedded, {job.seconds:.1f} s" + (f", job {job.id}" if job.id else ""))
+        print(f"{verb} {render.counted(counts.read, 'row')} into {job.collection}: {', '.join(parts) or 'nothing'}")
+        name = f", job {job.id}" if job.id else ""
+        print(f"{render.counted(counts.embedded, 'text')} embedded, {job.seconds:.1f} s{name}")
     if job.rejects:
         options.note(f"rejected rows, with reasons: {job.rejects}")
         options.note("mend them there and import that file with the same options")
+
+
+_NUMBERS = ("read", "rejected", "seconds")
 
 
 def _list(options: Shared) -> None:
@@ -294,7 +298,7 @@ def _list(options: Shared) -> None:
         found = base.jobs()
     if options.format == "table":
         made = render.table(
-            "job", "status", "collection", "read", "rejected", "seconds", "input", right=("read", "rejected", "seconds")
+            "job", "status", "collection", "read", "rejected", "seconds", "input", right=_NUMBERS, wrap=["input"]
         )
         for job in found:
             made.add_row(
@@ -308,7 +312,7 @@ def _list(options: Shared) -> None:
             )
         if found:
             render.console().print(made)
-        options.note(f"{len(found):,} jobs")
+        options.note(render.counted(len(found), "job"))
     else:
         rows = [_details(job) for job in found]
         columns = list(rows[0]) if rows else ["job"]

@@ -89,15 +89,56 @@ def console() -> Console:
     return Console(highlight=False, soft_wrap=False, emoji=False, markup=False)
 
 
-def table(*headers: str, right: Sequence[str] = ()) -> Table:
-    """Return an empty table; columns named in ``right`` are aligned to the right."""
+def table(*headers: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) -> Table:
+    """Return an empty table.
+
+    Args:
+        headers: The columns.
+        right: Columns aligned to the right.
+        wrap: Columns that go on over several lines; the others are cut with an ellipsis where there is no room.
+    """
     from rich import box
     from rich.table import Table
 
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for header in headers:
-        made.add_column(header, justify="right" if header in right else "left", overflow="fold")
+        made.add_column(
+            header,
+            justify="right" if header in right else "left",
+            no_wrap=header not in wrap,
+            overflow="fold" if header in wrap else "ellipsis",
+        )
     return made
+
+
+def print_grid(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, first: Sequence[str]) -> list[str]:
+    """Print rows as a table of as many columns as fit side by side; return the names of those that did not.
+
+    Args:
+        rows: What to show.
+        columns: In the order to show them.
+        first: The columns that get their room before the others.
+    """
+    screen = console()
+    cells = {c: [short(row.get(c), 40) for row in rows] for c in columns}
+    widths = {c: max([len(c), *map(len, cells[c])]) for c in columns}
+    room = screen.width
+    shown = set()
+    for column in [*first, *(c for c in columns if c not in first)]:
+        if widths[column] + 3 <= room or not shown:
+            shown.add(column)
+            room -= widths[column] + 3
+    kept = [c for c in columns if c in shown]
+    made = table(*kept)
+    for number in range(len(rows)):
+        made.add_row(*(cells[c][number] for c in kept))
+    screen.print(made)
+    return [c for c in columns if c not in shown]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, e.g. ``1 job`` or ``1,200 jobs``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def hit_object(hit: Hit) -> dict[str, Any]:

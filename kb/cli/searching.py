@@ -103,7 +103,7 @@ def _comparison(options: Shared, texts: tuple[str, ...], model: str | None) -> C
 def _print_hits(hits: Hits, facets: set[str]) -> None:
     from rich.text import Text
 
-    made = render.table("score", "id", "text", right=("score",))
+    made = render.table("score", "id", "text", right=["score"], wrap=["text"])
     for hit in hits:
         title, _, rest = hit.text.partition("\n")
         shown = Text(render.short(title, 120), style="bold")
@@ -125,7 +125,7 @@ def _print_comparison(comparison: Comparison) -> None:
     from rich.text import Text
 
     numbers = [str(number) for number in range(1, len(comparison.texts) + 1)]
-    made = render.table("", "text", *numbers, right=numbers)
+    made = render.table("", "text", *numbers, right=numbers, wrap=["text"])
     for number, (text, scores) in enumerate(zip(comparison.texts, comparison.scores, strict=True), 1):
         shown = [Text(f"{score:.3f}", style="bold" if score >= 0.5 else "") for score in scores]
         made.add_row(str(number), render.short(text, 60), *shown)

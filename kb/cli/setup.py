@@ -89,8 +89,8 @@ def collections(options: Shared) -> None:
         render.print_rows(rows, options.format, columns=["name", "documents", "model", "key", "text", "fields"])
         return
     for row in rows:
-        made = render.table("field", "type")
-        made.title = f"{row['name']}: {row['documents']:,} documents, {row['model']}"
+        made = render.table("field", "type", wrap=["type"])
+        made.title = f"{row['name']}: {render.counted(row['documents'], 'document')}, {row['model']}"
         made.title_justify = "left"
         made.title_style = "bold"
         for field, described in row["fields"].items():
@@ -165,7 +165,7 @@ def config(options: Shared) -> None:
     elif options.format != "table":
         render.print_rows([found], options.format, columns=list(found))
     else:
-        made = render.table("setting", "value")
+        made = render.table("setting", "value", wrap=["value"])
         for name, value in found.items():
             made.add_row(name, render.short(value, 500) or "–")
         render.console().print(made)

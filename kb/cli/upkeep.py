@@ -54,7 +54,7 @@ def verify(options: Shared, full: bool) -> int:
         problems = list(base.verify(full=full))
     rows = [asdict(problem) for problem in problems]
     if options.format == "table":
-        made = render.table("code", "collection", "id", "difference")
+        made = render.table("code", "collection", "id", "difference", wrap=["difference"])
         for problem in problems:
             made.add_row(problem.code, problem.collection, render.short(problem.id, 60), render.short(problem.message))
         if problems:

@@ -96,7 +96,8 @@ def list_entries(
         catalog: The catalog.
         collection: The collection.
         where: A checked filter, or None for all.
-        sort: A field, ``id`` or ``updated``; None for the id. Ties by id; missing values last.
+        sort: A field, ``id``, or ``updated`` for the last change (unless a field has that name); None for the id. Ties
+            by id; missing values last.
         descending: From the largest value down.
         limit: The most documents; None for all.
         offset: How many of the sorted documents to skip.
@@ -107,10 +108,9 @@ def list_entries(
     if sort is not None and sort not in ("id", "updated"):
         collection.schema.field(sort)
     condition = None if where is None else cat.to_sql(where, collection.schema)
+    order = cat.Sort(sort, is_field=sort in collection.schema.fields, descending=descending)
     with catalog.read() as connection:
-        stored = cat.select_documents(
-            connection, collection.id, condition, sort=sort, descending=descending, limit=limit, offset=offset
-        )
+        stored = cat.select_documents(connection, collection.id, condition, sort=order, limit=limit, offset=offset)
     return [_entry(collection.schema, one) for one in stored]
 
 
@@ -241,4 +241,6 @@ def _not_found(connection: cat.Connection, collection: cat.StoredCollection, key
             f"{what}: it was deleted at {revisions[-1].at} by {revisions[-1].who}", hint=f"kb restore {key}"
         )
     close = nearest(key, cat.select_keys(connection, collection.id, None)[:5_000])
-    return NotFoundError(what, hint=close.partition(";")[0] if close.startswith("did") else "kb list shows the ids")
+    return NotFoundError(
+        what, hint=close.partition("? ")[0] + "?" if close.startswith("did") else "kb list shows the ids"
+    )
