@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import kb
 from kb import catalog as cat
 from kb.embed import HashingEncoder
 from kb.errors import LockedError, MismatchError
-from kb.index import FOLDER, Generation, index_value, jittered, record_id
+from kb.index import FOLDER, Generation, Ownership, index_value, jittered, record_id
 from kb.index.chroma import VectorIndex
 from kb.schema import Field, FieldType
 from tests.conftest import CONFIG, ROOT, FakeEncoder, article, make
@@ -180,7 +181,7 @@ def test_a_generation_is_found_again_and_dropped_with_its_records(tmp_path):
     assert index.generation("gen", created_by={"kb:version": "2"}).ids() == {"a#0"}
     index.drop("gen")
     index.drop("gen")
-    assert index.generation("gen", created_by={}).ids() == set()
+    assert index.generation("gen", created_by={"kb:version": "3"}).ids() == set()
     index.close()
 
 
@@ -340,6 +341,15 @@ def test_faults_C2_the_lock_of_a_killed_owner_is_free_at_once(tmp_path):
         base.collection().upsert(make(base.collection(), "a2"))
         assert base.collection().search("article").report.degraded is None
         assert list(base.verify(full=True)) == []
+
+
+def test_processes_that_only_look_do_not_take_each_other_for_owners(tmp_path):
+    def look(_: int) -> list[object]:
+        ownership = Ownership(tmp_path)
+        return [owner for _ in range(200) if (owner := ownership.other_owner()) is not None]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(look, range(4))) == [[], [], [], []]
 
 
 @pytest.mark.parametrize(

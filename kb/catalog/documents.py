@@ -187,9 +187,11 @@ def count_documents(connection: Connection, collection_id: int, condition: Colum
     return int(connection.execute(query).scalar_one())
 
 
-def select_keys(connection: Connection, collection_id: int, condition: ColumnElement[bool] | None) -> list[str]:
-    """Return the ids of the documents that satisfy the condition, sorted."""
-    query = select(documents.c.key).where(_of(collection_id)).order_by(documents.c.key)
+def select_keys(
+    connection: Connection, collection_id: int, condition: ColumnElement[bool] | None, *, limit: int | None = None
+) -> list[str]:
+    """Return the ids of the documents that satisfy the condition, sorted; at most ``limit``."""
+    query = select(documents.c.key).where(_of(collection_id)).order_by(documents.c.key).limit(limit)
     return list(connection.execute(query if condition is None else query.where(condition)).scalars())
 
 

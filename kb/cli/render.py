@@ -123,7 +123,7 @@ def print_grid(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, 
     cells = {c: [short(row.get(c), 40) for row in rows] for c in columns}
     widths = {c: max([len(c), *map(len, cells[c])]) for c in columns}
     room = screen.width
-    shown = set()
+    shown: set[str] = set()
     for column in [*first, *(c for c in columns if c not in first)]:
         if widths[column] + 3 <= room or not shown:
             shown.add(column)

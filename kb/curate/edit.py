@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kb import catalog as cat
 from kb.errors import NotFoundError, nearest
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
     from kb.filters import Filter
     from kb.schema import Document, Schema, Value
+
+
+_LOOKED_THROUGH: Final = 5_000
+"""How many ids are looked through for one like a missing one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +244,6 @@ def _not_found(connection: cat.Connection, collection: cat.StoredCollection, key
         return NotFoundError(
             f"{what}: it was deleted at {revisions[-1].at} by {revisions[-1].who}", hint=f"kb restore {key}"
         )
-    close = nearest(key, cat.select_keys(connection, collection.id, None)[:5_000])
-    return NotFoundError(
-        what, hint=close.partition("? ")[0] + "?" if close.startswith("did") else "kb list shows the ids"
-    )
+    known = cat.select_keys(connection, collection.id, None, limit=_LOOKED_THROUGH)
+    guess, found, _ = nearest(key, known).partition("? valid: ")
+    return NotFoundError(what, hint=f"{guess}?" if found else "kb list shows the ids")
