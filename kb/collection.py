@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
 import tempfile
@@ -14,12 +13,13 @@ from typing import TYPE_CHECKING, Final
 from kb import __version__, curate, ingest
 from kb import catalog as cat
 from kb.chunks import Chunking
-from kb.errors import DamagedError, ModelMismatchError, NotFoundError, UsageError
+from kb.declaration import check_fingerprint, make_recipe
+from kb.errors import DamagedError, NotFoundError, UsageError
 from kb.filters import check, parse
-from kb.ingest import ImportRequest, Progress, UnknownColumns
-from kb.schema import Document, Recipe, normal_id
+from kb.ingest import ImportRequest, Progress, UnknownColumns, last_of
+from kb.schema import Document, lookup_id
 from kb.search import Hits, Query, Report, Searchable, Strategy, VectorCache, search
-from kb.write import Put, Target, add, put
+from kb.write import Put, Target, add, current_user, put
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +36,6 @@ _LOG = logging.getLogger("kb")
 
 OnProgress = Callable[[Progress], None]
 
-DEFAULT_CHUNK_TOKENS: Final = 256
-DEFAULT_CHUNK_OVERLAP: Final = 32
 MAX_FILTERS: Final = 256
 """How many filter texts are kept parsed: reading one takes as long as a search."""
 
@@ -175,11 +173,11 @@ class Collection:
     ) -> Put:
         """Change some fields of a document given by name; as ``update``, with values as text when ``textual``."""
         self._required(key)
-        return curate.update(self.target(), _normal(key), changes, textual=textual, separators=separators or {})
+        return curate.update(self.target(), lookup_id(key), changes, textual=textual, separators=separators or {})
 
     def delete(self, *keys: str) -> list[str]:
         """Delete documents and return the ids of those that existed, in the order given. They can be restored."""
-        return curate.delete(self.target(), [_normal(key) for key in keys]) if self._stored is not None else []
+        return curate.delete(self.target(), [lookup_id(key) for key in keys]) if self._stored is not None else []
 
     def restore(self, *keys: str, revision: int | None = None) -> Put:
         """Bring deleted documents back, or set one back to what it was after a revision.
@@ -189,7 +187,7 @@ class Collection:
         """
         for key in keys:
             self._required(key)
-        return curate.restore(self.target(), [_normal(key) for key in keys], revision=revision)
+        return curate.restore(self.target(), [lookup_id(key) for key in keys], revision=revision)
 
     def get(self, key: str) -> Document:
         """Return a document.
@@ -201,7 +199,7 @@ class Collection:
 
     def entry(self, key: str) -> Entry:
         """Return a document with its text, revision and time; as ``get``."""
-        return curate.get(self._catalog(key), self._required(key), _normal(key))
+        return curate.get(self._catalog(key), self._required(key), lookup_id(key))
 
     def entries(
         self,
@@ -263,7 +261,7 @@ class Collection:
         Raises:
             NotFoundError: There never was such a document.
         """
-        return curate.history(self._catalog(key), self._required(key), _normal(key))
+        return curate.history(self._catalog(key), self._required(key), lookup_id(key))
 
     def search(
         self,
@@ -331,7 +329,7 @@ class Collection:
             Chunking(recipe.chunk_tokens, recipe.chunk_overlap),
             self._encoder,
             lambda: self._follow(stored),
-            _who(),
+            current_user(),
         )
 
     def _follow(self, stored: StoredCollection) -> None:
@@ -343,7 +341,7 @@ class Collection:
 
     def _store(self, catalog: cat.Catalog) -> StoredCollection:
         encoder = self._base.encoder(self._declared.model)
-        recipe = self._recipe(encoder)
+        recipe = make_recipe(self.name, self._declared, encoder)
         with catalog.write() as connection:
             return cat.add_collection(
                 connection,
@@ -354,30 +352,12 @@ class Collection:
                 fingerprint=encoder.fingerprint().tobytes(),
             )
 
-    def _recipe(self, encoder: Encoder) -> Recipe:
-        tokens = self._declared.chunk_tokens or min(DEFAULT_CHUNK_TOKENS, encoder.window)
-        if tokens > encoder.window:
-            raise UsageError(
-                f"chunk_tokens is {tokens}, but {encoder.model} reads at most {encoder.window}",
-                unchanged="nothing was stored",
-                hint=f"set chunk_tokens = {encoder.window} or less in [collections.{self.name}]",
-            )
-        overlap = self._declared.chunk_overlap
-        return Recipe(
-            template=self.schema.template.source,
-            chunk_tokens=tokens,
-            chunk_overlap=min(DEFAULT_CHUNK_OVERLAP, tokens // 4) if overlap is None else overlap,
-            model=encoder.model,
-            document_prompt=encoder.document_prompt,
-            query_prompt=encoder.query_prompt,
-        )
-
     def _encoder(self) -> Encoder:
         """Return the model after comparing it, once, with what the collection remembers of it."""
         if self._checked is None:
             encoder = self._base.encoder(self._declared.model)
             if self._stored is not None:
-                _check_fingerprint(self._stored, encoder)
+                check_fingerprint(self._stored, encoder)
             self._checked = encoder
         return self._checked
 
@@ -423,52 +403,3 @@ class Collection:
                 yield self._target(catalog, self._store(catalog))
             finally:
                 catalog.close()
-
-
-def last_of(steps: Iterator[Progress], on_progress: OnProgress | None) -> Job:
-    """Run a long operation to its end and return its job, telling of every step."""
-    job = None
-    for step in steps:
-        job = step.job
-        if on_progress is not None:
-            on_progress(step)
-    assert job is not None
-    return job
-
-
-def _normal(key: str) -> str:
-    """Return an id as it is stored; one that cannot be stored stays as it is, and is not found."""
-    try:
-        return normal_id(key)
-    except ValueError:
-        return key
-
-
-def _check_fingerprint(stored: StoredCollection, encoder: Encoder) -> None:
-    import numpy as np
-
-    from kb.embed import FINGERPRINT_AGREEMENT, same_fingerprint
-
-    if encoder.dimension == stored.dimension:
-        remembered = np.frombuffer(stored.fingerprint, dtype="<f4").reshape(-1, stored.dimension)
-        agreement = same_fingerprint(encoder.fingerprint(), remembered)
-        if agreement >= FINGERPRINT_AGREEMENT:
-            return
-        difference = f"its answers to three fixed sentences agree to {agreement:.3f} only"
-    else:
-        difference = f"its vectors have {encoder.dimension} dimensions, the stored ones {stored.dimension}"
-    raise ModelMismatchError(
-        f"the model '{encoder.model}' is not the one that made the vectors of '{stored.name}': {difference}",
-        unchanged="nothing was searched or written",
-        hint="put the former weights back, or import into a new collection that names the new model",
-    )
-
-
-def _who() -> str:
-    given = os.environ.get("KB_WHO")
-    if given:
-        return given
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"

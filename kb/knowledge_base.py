@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from kb import __version__, config
 from kb import catalog as cat
-from kb.collection import Collection, OnProgress, last_of
+from kb.collection import Collection, OnProgress
 from kb.config import CollectionSettings, Settings
+from kb.declaration import changed_recipe, declare, mismatches
 from kb.errors import (
     DamagedError,
     LockedError,
@@ -19,8 +20,7 @@ from kb.errors import (
     nearest,
 )
 from kb.index import FOLDER, Generation, Owner, Ownership
-from kb.ingest import Progress, resume_import
-from kb.schema import Document, Schema, differences, schema_of
+from kb.ingest import Progress, last_of, resume_import
 from kb.write import drain
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kb.embed import Encoder
     from kb.evaluate import Comparison
     from kb.maintain import Problem, Stats
+    from kb.schema import Document
 
 _REJECTS: Final = "rejects"
 _open: Final[set[Path]] = set()
@@ -132,7 +133,7 @@ class KnowledgeBase:
         stored = self._stored(name)
         declared = self.settings.collections.get(name)
         if document_class is not None:
-            declared = _declare(name, document_class, declared, stored, model)
+            declared = declare(name, document_class, declared, stored, model)
         if declared is None and stored is None:
             raise NotFoundError(
                 f"there is no collection '{name}'",
@@ -335,26 +336,14 @@ class KnowledgeBase:
 
     def _reconciled(self, stored: StoredCollection, declared: CollectionSettings) -> StoredCollection:
         """Return the stored collection under its new declaration, where its documents fit that as they are."""
-        recipe = replace(
-            stored.recipe,
-            template=declared.schema.template.source,
-            model=declared.model,
-            chunk_tokens=declared.chunk_tokens or stored.recipe.chunk_tokens,
-            chunk_overlap=declared.chunk_overlap if declared.chunk_overlap is not None else stored.recipe.chunk_overlap,
-        )
+        recipe = changed_recipe(stored, declared)
         if stored.schema.to_json() == declared.schema.to_json() and stored.recipe == recipe:
             # Equal, but the declared one may be a class of the caller's own: that is what comes back.
             return replace(stored, schema=declared.schema)
         assert self._catalog is not None
         with self._catalog.read() as connection:
             is_empty = cat.count_documents(connection, stored.id) == 0
-        found = differences(stored.schema, declared.schema)
-        if stored.recipe.model != recipe.model:
-            found.append(f"the model was {stored.recipe.model} and is {recipe.model}")
-        for name in ("chunk_tokens", "chunk_overlap"):
-            before, after = getattr(stored.recipe, name), getattr(recipe, name)
-            if before != after:
-                found.append(f"{name} was {before} and is {after}")
+        found = mismatches(stored, declared, recipe)
         if found and not (is_empty and stored.recipe.model == recipe.model):
             raise SchemaMismatchError(
                 f"the collection '{stored.name}' was stored under another declaration: {'; '.join(found)}",
@@ -399,20 +388,3 @@ def open_base(
         root.mkdir(parents=True, exist_ok=True)
         (root / config.FILE_NAME).write_text(f'[storage]\npath = "{config.DEFAULT_STORAGE}"\n')
     return KnowledgeBase(config.load_settings(config.find_root(root)), encoders=encoders)
-
-
-def _declare(
-    name: str,
-    document_class: type[Document],
-    declared: CollectionSettings | None,
-    stored: StoredCollection | None,
-    model: str | None,
-) -> CollectionSettings:
-    """Return the declaration that a class makes, completed by what is configured or stored."""
-    config.check_collection_name(name)
-    known: Schema | None = declared.schema if declared else stored.schema if stored else None
-    template = document_class.text_template or (known.template.source if known else None)
-    schema = schema_of(document_class, key=known.key if known else "id", text=template)
-    if declared is not None:
-        return replace(declared, schema=schema, model=model or declared.model)
-    return CollectionSettings(schema, model or (stored.recipe.model if stored else config.DEFAULT_MODEL))

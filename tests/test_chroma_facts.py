@@ -102,7 +102,7 @@ def test_equal_numbers_are_equal_whatever_their_type_and_a_float_bound_is_cut_fo
 def test_a_batch_is_bounded(client, collection):
     size = client.get_max_batch_size()
     assert size >= 5_000
-    with pytest.raises(Exception, match="(?i)batch size"):
+    with pytest.raises(Exception, match=r"(?i)batch size"):
         collection.upsert(ids=[str(n) for n in range(size + 1)], embeddings=np.ones((size + 1, 2)))
 
 

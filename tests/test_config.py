@@ -174,7 +174,10 @@ def test_faults_I19_an_unknown_key_is_refused_with_the_nearest(folder, text, mes
         ("[collections.a]\nmodel = 1", "config.toml: collections.a.model must be a string, not 1"),
         ('[collections.a]\ntext = ""', "config.toml: collections.a.text must be a string, not ''"),
         ("[collections.a]\nkey = []", "config.toml: collections.a.key must be a string, not []"),
-        ("[collections.a]\nchunk_tokens = true", "config.toml: collections.a.chunk_tokens must be a whole number, not True"),
+        (
+            "[collections.a]\nchunk_tokens = true",
+            "config.toml: collections.a.chunk_tokens must be a whole number, not True",
+        ),
         (
             "[collections.a]\nchunk_overlap = 1.5",
             "config.toml: collections.a.chunk_overlap must be a whole number, not 1.5",
@@ -264,7 +267,7 @@ def test_faults_I19_a_huge_file_is_refused(folder):
 def test_faults_I19_a_file_that_everybody_may_write_is_refused(folder):
     (folder / "config.toml").write_text("")
     (folder / "config.toml").chmod(0o666)
-    with pytest.raises(ConfigError, match="writ"):
+    with pytest.raises(ConfigError, match=r"writ"):
         load_settings(folder, {})
 
 
@@ -286,14 +289,14 @@ VALUES = st.recursive(
 )
 FIELDS = st.dictionaries(
     st.sampled_from(["body", "title", "id", "a b", ""]),
-    st.dictionaries(
-        st.sampled_from(["type", "required", "choices", "min", "max", "default", "separator"]), VALUES
-    ).map(lambda declaration: {"type": "int", **declaration})
+    st.dictionaries(st.sampled_from(["type", "required", "choices", "min", "max", "default", "separator"]), VALUES).map(
+        lambda declaration: {"type": "int", **declaration}
+    )
     | VALUES,
 )
 COLLECTION = st.fixed_dictionaries(
     {"fields": FIELDS | VALUES},
-    optional={key: VALUES for key in ("model", "key", "text", "chunk_tokens", "chunk_overlap")},
+    optional=dict.fromkeys(("model", "key", "text", "chunk_tokens", "chunk_overlap"), VALUES),
 )
 FILES = st.fixed_dictionaries(
     {},
@@ -382,7 +385,7 @@ def test_a_deleted_current_folder_is_an_error(folder, monkeypatch):
     (folder / "a").mkdir()
     monkeypatch.chdir(folder / "a")
     (folder / "a").rmdir()
-    with pytest.raises(NoKnowledgeBaseError, match="^the current folder no longer exists$"):
+    with pytest.raises(NoKnowledgeBaseError, match=r"^the current folder no longer exists$"):
         find_root(None, {})
 
 

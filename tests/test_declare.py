@@ -58,7 +58,9 @@ def test_given_fields_are_declared_in_their_order(tmp_path):
     assert list(notes.schema.fields) == ["größe", "body", "tags", "note"]
 
 
-@pytest.mark.parametrize("text", ['{body} "quoted" \\ {{x}}', "a\n\tb: {body}", "{body} ''' \"\"\"", "größe 👍 {body}\r\n"])
+@pytest.mark.parametrize(
+    "text", ['{body} "quoted" \\ {{x}}', "a\n\tb: {body}", "{body} ''' \"\"\"", "größe 👍 {body}\r\n"]
+)
 def test_strings_are_written_so_that_they_read_the_same(tmp_path, text):
     path = write(tmp_path, [("body", "text")], text=text, key='k"\\', model="dir/m'o\"del")
     declared = tomllib.loads(path.read_text())["collections"]["articles"]

@@ -126,10 +126,21 @@ def test_any_chroma_client_can_read_the_index(root, encoder, tmp_path):
     assert seen["metadata"]["kb:model"] == "fake"
     common = {"category": "ml", "chunk": 0}
     assert dict(zip(seen["all"]["ids"], seen["all"]["metadatas"], strict=True)) == {
-        "a1#0": {**common, "document": "a1", "title": "Title of a1", "published": 20240131, "tags": ["x", "y"], "rating": 4.5},
+        "a1#0": {
+            **common,
+            "document": "a1",
+            "title": "Title of a1",
+            "published": 20240131,
+            "tags": ["x", "y"],
+            "rating": 4.5,
+        },
         "a2#0": {
             **common,
-            **{"document": "a2", "title": "Title of a2", "published": 20240229, "tags": ["y"], "rating": 4.5},
+            "document": "a2",
+            "title": "Title of a2",
+            "published": 20240229,
+            "tags": ["y"],
+            "rating": 4.5,
             "author": "heron",
         },
         "a3#0": {**common, "document": "a3", "title": "Title of a3", "published": 20240301},
@@ -208,7 +219,9 @@ def test_many_equal_texts_do_not_hide_others(articles, base):
     for n in range(40):
         query = HashingEncoder().encode_query(f"other word{n} text{n} thing{n}")
         assert index.query(query, 1)[0].document == f"b{n}"
-    assert articles.search("same words everywhere", limit=3)[2].score == articles.search("same words everywhere")[0].score
+    assert (
+        articles.search("same words everywhere", limit=3)[2].score == articles.search("same words everywhere")[0].score
+    )
 
 
 def test_text_can_be_kept_out_of_the_index(root, encoder):
@@ -282,7 +295,7 @@ def test_faults_C1_a_second_writer_is_refused_and_told_who_the_owner_is(owned):
         for write in (
             lambda: base.collection().upsert(make(base.collection(), "a3")),
             lambda: base.collection().delete("a1"),
-            lambda: base.own(),
+            base.own,
         ):
             with pytest.raises(LockedError) as caught:
                 write()
@@ -322,7 +335,9 @@ def test_faults_C1_a_second_process_searches_exactly_and_says_so(owned):
         hits = base.collection().search("glaciers", where="rating > 4")
         assert [hit.id for hit in hits] == ["a1", "a2"]
         assert hits.report.strategy == "exact"
-        assert hits.report.degraded.startswith(f"the index is owned by process {pid} on {socket.gethostname()} (owner.py)")
+        assert hits.report.degraded.startswith(
+            f"the index is owned by process {pid} on {socket.gethostname()} (owner.py)"
+        )
         assert hits.report.degraded.endswith("; answered exactly from the catalog")
         assert base.collection().get("a1").body == "glaciers"
         assert base.other_owner().pid == pid

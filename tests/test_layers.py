@@ -89,9 +89,7 @@ def visit(node: ast.AST, module: str, *, typing: bool) -> Iterator[Import]:
 
 
 IMPORTS = [
-    found
-    for module, path in MODULES.items()
-    for found in visit(ast.parse(path.read_text()), module, typing=False)
+    found for module, path in MODULES.items() for found in visit(ast.parse(path.read_text()), module, typing=False)
 ]
 
 

@@ -24,7 +24,7 @@ def test_the_public_names_are_these():
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="^module 'kb' has no attribute 'opne'$"):
+    with pytest.raises(AttributeError, match=r"^module 'kb' has no attribute 'opne'$"):
         kb.opne  # noqa: B018
 
 

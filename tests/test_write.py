@@ -333,7 +333,7 @@ def test_faults_H6_a_document_is_set_back_to_a_revision(articles, encoder):
 
 
 def test_a_restoration_that_cannot_be_done_changes_nothing(articles):
-    with pytest.raises(NotFoundError, match="^there is no document 'a1' in 'articles'$"):
+    with pytest.raises(NotFoundError, match=r"^there is no document 'a1' in 'articles'$"):
         articles.restore("a1")
     articles.upsert(make(articles, "a1"), make(articles, "a2"))
     articles.delete("a1")
@@ -349,7 +349,7 @@ def test_a_restoration_that_cannot_be_done_changes_nothing(articles):
         articles.restore("a1", revision=2)
     assert str(caught.value) == "the document 'a1' has no content at revision 2"
     assert caught.value.hint == "revisions with content: 1, 3"
-    with pytest.raises(NotFoundError, match="^the document 'a1' has no content at revision 4$"):
+    with pytest.raises(NotFoundError, match=r"^the document 'a1' has no content at revision 4$"):
         articles.restore("a1", revision=4)
     assert everything(articles) == before
 
@@ -382,7 +382,7 @@ def test_a_document_added_again_after_deletion_continues_its_revisions(articles)
     assert articles.add(make(articles, body="again")).actions == (Action.NEW,)
     assert actions(articles) == [(1, "add"), (2, "delete"), (3, "add")]
     assert articles.entry("a1").revision == 3
-    with pytest.raises(NotFoundError, match="^the document 'a1' is not deleted$"):
+    with pytest.raises(NotFoundError, match=r"^the document 'a1' is not deleted$"):
         articles.restore("a1")
 
 
@@ -401,9 +401,11 @@ def test_adding_what_exists_is_a_conflict_and_adds_nothing(articles):
 def test_a_batch_with_one_invalid_document_writes_nothing(articles, encoder, write):
     bad = make(articles, "a2")
     bad.rating = 6.0
-    with pytest.raises(DocumentError, match="^document 'a2': rating: input should be less than or equal to 5, got 6.0$"):
+    with pytest.raises(
+        DocumentError, match=r"^document 'a2': rating: input should be less than or equal to 5, got 6.0$"
+    ):
         write(articles, make(articles, "a1"), bad)
-    with pytest.raises(UsageError, match="^the document 'a1' is given twice$"):
+    with pytest.raises(UsageError, match=r"^the document 'a1' is given twice$"):
         write(articles, make(articles, "a1"), make(articles, " a1 "))
     assert (articles.count(), encoder.texts) == (0, [])
 
@@ -416,7 +418,9 @@ def test_a_batch_with_one_text_that_the_model_fails_on_writes_nothing(articles, 
     assert rows(articles, "SELECT count(*) FROM vectors") == [(0,)]
 
 
-@pytest.mark.parametrize("step", ["insert_vectors", "insert_documents", "replace_chunks", "insert_revisions", "enqueue"])
+@pytest.mark.parametrize(
+    "step", ["insert_vectors", "insert_documents", "replace_chunks", "insert_revisions", "enqueue"]
+)
 def test_faults_P2_a_commit_that_fails_at_any_step_changes_nothing(articles, monkeypatch, step):
     articles.upsert(make(articles, "a1"))
     before = everything(articles)
@@ -435,7 +439,14 @@ def test_faults_P2_a_commit_that_fails_at_any_step_changes_nothing(articles, mon
 
 @pytest.mark.parametrize(
     ("given", "asked"),
-    [("Cafe\u0301", "Café"), ("Café", "Cafe\u0301"), (" a1 ", "a1"), ("a#1", "a#1"), ("a/b?c#d%e", "a/b?c#d%e"), ("שלום👍🏽", "שלום👍🏽")],
+    [
+        ("Cafe\u0301", "Café"),
+        ("Café", "Cafe\u0301"),
+        (" a1 ", "a1"),
+        ("a#1", "a#1"),
+        ("a/b?c#d%e", "a/b?c#d%e"),
+        ("שלום👍🏽", "שלום👍🏽"),
+    ],
 )
 def test_faults_E18_a_document_is_found_by_its_id_however_it_is_spelled(articles, given, asked):
     articles.upsert(make(articles, given, body="glaciers"), make(articles, "a"))
@@ -465,7 +476,7 @@ def test_a_field_may_have_the_name_of_an_argument(root, encoder):
     with kb.open(root, encoders={"fake": encoder}) as base:
         odd = base.collection("odd")
         odd.upsert(odd.schema.document({"id": "a", "body": "B"}, textual=False, separators={}))
-        odd.update("a", **{"key": "k", "self": "s"})
+        odd.update("a", key="k", self="s")
         assert odd.get("a").__dict__ == {"id": "a", "body": "B", "key": "k", "self": "s"}
 
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from kb.errors import LockedError
-from kb.index.lock import Lock, Owner, acquire, read_owner
+from kb.index.lock import Lock, Owner, acquire, is_held, read_owner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,13 +64,9 @@ class Ownership:
     def other_owner(self) -> Owner | None:
         """Return the other process that holds the lock at this moment, or None."""
         with self._guard:
-            if self._lock is not None:
+            if self._lock is not None or not is_held(self._storage):
                 return None
-            try:
-                acquire(self._storage).release()
-            except LockedError:
-                return read_owner(self._storage) or Owner(0, "?", "?", "?")
-            return None
+            return read_owner(self._storage) or Owner(0, "?", "?", "?")
 
     def generation(self, name: str, *, created_by: dict[str, str]) -> Generation:
         """Return an open generation, opening Chroma at the first call; takes the lock first.

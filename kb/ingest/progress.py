@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from kb.catalog import Job
 
 
@@ -24,3 +26,14 @@ class Progress:
     position: int
     total: int | None
     notes: tuple[str, ...] = ()
+
+
+def last_of(steps: Iterator[Progress], on_progress: Callable[[Progress], None] | None) -> Job:
+    """Run a long operation to its end and return its job, telling of every step."""
+    job = None
+    for step in steps:
+        job = step.job
+        if on_progress is not None:
+            on_progress(step)
+    assert job is not None
+    return job

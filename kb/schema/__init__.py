@@ -5,8 +5,9 @@ from __future__ import annotations
 from kb.schema.changes import differences
 from kb.schema.document import Document, Text
 from kb.schema.fields import Field, FieldType, Scalar, StoredScalar, StoredValue, Value, json_datetime, parse_type
+from kb.schema.ids import lookup_id, normal_id
 from kb.schema.recipe import Recipe, content_hash
-from kb.schema.schema import Rendered, Schema, build_schema, normal_id, schema_of
+from kb.schema.schema import Rendered, Schema, build_schema, schema_of
 from kb.schema.template import TextTemplate
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "content_hash",
     "differences",
     "json_datetime",
+    "lookup_id",
     "normal_id",
     "parse_type",
     "schema_of",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import keyword
-import unicodedata
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
@@ -13,14 +12,15 @@ import pydantic
 
 from kb.errors import DocumentError, SchemaError, nearest
 from kb.schema.document import Document
-from kb.schema.fields import MAX_TEXT_BYTES, Field, FieldType, Scalar, Value, check_string
+from kb.schema.fields import MAX_TEXT_BYTES, Field, FieldType, Value, check_string
+from kb.schema.ids import normal_id, quoted
 from kb.schema.recipe import content_hash
+from kb.schema.stored import field_from_json, field_to_json
 from kb.schema.template import TextTemplate, parse_template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MAX_ID_BYTES: Final = 512
 MAX_FIELDS: Final = 64
 RESERVED: Final = frozenset({"id", "document", "chunk", "score", "and", "or", "not"})
 """Names that a hit, an index record or the filter language uses, in any spelling of capitals."""
@@ -135,7 +135,7 @@ class Schema:
             try:
                 value = _from_text(declared, raw, separators.get(name)) if textual else declared.from_json(raw)
             except ValueError as error:
-                problems.append(f"{name}: {_quoted(raw)} {error}")
+                problems.append(f"{name}: {quoted(raw)} {error}")
                 continue
             if value is not None:
                 typed[name] = value
@@ -183,7 +183,7 @@ class Schema:
 
     def to_json(self) -> str:
         """Return the declaration as canonical JSON, without the Python class."""
-        declared = [_field_to_json(f) for f in self.fields.values()]
+        declared = [field_to_json(f) for f in self.fields.values()]
         return json.dumps(
             {"key": self.key, "text": self.template.source, "fields": declared}, ensure_ascii=False, sort_keys=True
         )
@@ -192,29 +192,7 @@ class Schema:
     def from_json(cls, text: str) -> Schema:
         """Return the schema that ``to_json`` wrote."""
         raw = json.loads(text)
-        return build_schema([_field_from_json(f) for f in raw["fields"]], key=raw["key"], text=raw["text"])
-
-
-def normal_id(raw: object) -> str:
-    """Return the key in its one stored form: a string, NFC, no white space at either end.
-
-    An int is accepted, since a JSON file often numbers its records.
-
-    Raises:
-        ValueError: It is missing, empty, longer than 512 bytes, or holds a control character.
-    """
-    if raw is None:
-        raise ValueError("the id is missing")
-    if isinstance(raw, bool) or not isinstance(raw, str | int):
-        raise ValueError(f"the id {_quoted(raw)} is neither a string nor a whole number")
-    if isinstance(raw, int) and raw.bit_length() > 4 * MAX_ID_BYTES:  # a digit takes more than three bits
-        raise ValueError(f"the id is longer than {MAX_ID_BYTES} bytes")
-    text = check_string(unicodedata.normalize("NFC", str(raw)).strip(), MAX_ID_BYTES)
-    if not text:
-        raise ValueError("the id is empty")
-    if any(unicodedata.category(c) == "Cc" for c in text):
-        raise ValueError(f"the id {_quoted(text)} holds a control character")
-    return text
+        return build_schema([field_from_json(f) for f in raw["fields"]], key=raw["key"], text=raw["text"])
 
 
 def build_schema(
@@ -357,49 +335,10 @@ def _messages(error: pydantic.ValidationError) -> list[str]:
             messages.append(f"{name}: is missing")
         else:
             text = item["msg"][0].lower() + item["msg"][1:]
-            messages.append(f"{name}{place}: {text}, got {_quoted(item['input'])}")
+            messages.append(f"{name}{place}: {text}, got {quoted(item['input'])}")
     return list(dict.fromkeys(messages))
-
-
-def _quoted(raw: object) -> str:
-    try:
-        text = repr(raw)
-    except ValueError:  # Python refuses to print an int of more than 4,300 digits
-        return f"<{type(raw).__name__} too long to print>"
-    return text if len(text) <= 60 else text[:50] + "…" + text[-1]
 
 
 def _summary(id: object, problems: Sequence[str]) -> str:
     shown = "; ".join(problems[:10]) + (f"; and {len(problems) - 10} more" if len(problems) > 10 else "")
-    return f"document {_quoted(id)}: {shown}" if id is not None else shown
-
-
-def _field_to_json(declared: Field) -> dict[str, object]:
-    raw: dict[str, object] = {"name": declared.name, "type": declared.spelled, "required": declared.required}
-    if declared.choices is not None:
-        raw["choices"] = [declared.store(choice) for choice in declared.choices]
-    for name in ("minimum", "maximum", "separator"):
-        if getattr(declared, name) is not None:
-            raw[name] = getattr(declared, name)
-    if declared.default is not None:
-        raw["default"] = declared.store_value(declared.default)
-    return raw
-
-
-def _field_from_json(raw: Mapping[str, Any]) -> Field:
-    from kb.schema.fields import parse_type
-
-    kind, many = parse_type(raw["type"])
-    bare = Field(raw["name"], kind, many)
-    choices: tuple[Scalar, ...] | None = tuple(bare.load(c) for c in raw["choices"]) if "choices" in raw else None
-    return Field(
-        raw["name"],
-        kind,
-        many,
-        required=raw["required"],
-        choices=choices,
-        minimum=raw.get("minimum"),
-        maximum=raw.get("maximum"),
-        default=bare.load_value(raw["default"]) if "default" in raw else None,
-        separator=raw.get("separator"),
-    )
+    return f"document {quoted(id)}: {shown}" if id is not None else shown

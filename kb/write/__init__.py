@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from kb.write.documents import Action, Put, add, put, remove
 from kb.write.drain import drain, records_of
-from kb.write.target import Target
+from kb.write.target import Target, current_user
 
-__all__ = ["Action", "Put", "Target", "add", "drain", "put", "records_of", "remove"]
+__all__ = ["Action", "Put", "Target", "add", "current_user", "drain", "put", "records_of", "remove"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,3 +34,14 @@ class Target:
     encoder: Callable[[], Encoder]
     follow: Callable[[], None]
     who: str
+
+
+def current_user() -> str:
+    """Return whom revisions and jobs are recorded for: ``KB_WHO``, else the name of the user."""
+    given = os.environ.get("KB_WHO")
+    if given:
+        return given
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"

@@ -72,8 +72,11 @@ def vector(connection: cat.Connection, name: bytes) -> int:
     return cat.insert_vectors(connection, "s", [name], np.ones((1, 2)))[name]
 
 
-def listed(connection: cat.Connection, stored: cat.StoredCollection, **options: object) -> str:
-    found = cat.select_documents(connection, stored.id, options.pop("condition", None), **options)
+def listed(
+    connection: cat.Connection, stored: cat.StoredCollection, sort: str | None = None, *, descending=False, **options
+) -> str:
+    order = cat.Sort(sort, is_field=sort in SCHEMA.fields, descending=descending)
+    found = cat.select_documents(connection, stored.id, options.pop("condition", None), sort=order, **options)
     return " ".join(document.key for document in found)
 
 
@@ -84,7 +87,13 @@ def revised(connection, stored, key: str, seq: int, number: int, action: str, ch
 
 def test_documents_are_sorted_with_missing_values_last_and_ties_by_id(connection):
     stored = collection(connection)
-    rows = [{"id": "d", "rating": 2.0}, {"id": "b"}, {"id": "c", "rating": 10.5}, {"id": "a", "rating": 2.0}, {"id": "e"}]
+    rows = [
+        {"id": "d", "rating": 2.0},
+        {"id": "b"},
+        {"id": "c", "rating": 10.5},
+        {"id": "a", "rating": 2.0},
+        {"id": "e"},
+    ]
     store(connection, stored, *rows)
     assert listed(connection, stored) == "a b c d e"
     assert listed(connection, stored, descending=True) == "e d c b a"
@@ -100,7 +109,11 @@ def test_documents_are_sorted_with_missing_values_last_and_ties_by_id(connection
 
 def test_documents_are_sorted_by_odd_names_and_by_time(connection):
     stored = collection(connection)
-    rows = [{"id": "a", "größe": 10, "updated": "3"}, {"id": "b", "größe": 9, "updated": "1"}, {"id": "c", "updated": "2"}]
+    rows = [
+        {"id": "a", "größe": 10, "updated": "3"},
+        {"id": "b", "größe": 9, "updated": "1"},
+        {"id": "c", "updated": "2"},
+    ]
     store(connection, stored, *rows)
     assert listed(connection, stored, sort="größe") == "b a c"
     assert listed(connection, stored, sort="updated") == "b c a"
@@ -124,7 +137,9 @@ def test_more_keys_than_a_statement_takes_are_looked_up_in_parts(connection):
     asked = [*keys, "missing"]
     assert [len(some) for some in batched(asked)] == [900, 900, 202]
     assert list(cat.stored_states(connection, stored.id, asked)) == keys
-    assert {d.key: d.seq for d in cat.get_documents(connection, stored.id, asked).values()} == dict(zip(keys, seqs, strict=True))
+    assert {d.key: d.seq for d in cat.get_documents(connection, stored.id, asked).values()} == dict(
+        zip(keys, seqs, strict=True)
+    )
     assert [d.key for d in cat.get_documents_by_seq(connection, [*seqs, 10**6]).values()] == keys
     assert cat.keys_of(connection, seqs) == dict(zip(seqs, keys, strict=True))
     every = cat.compile_condition(stored.id, None, SCHEMA)

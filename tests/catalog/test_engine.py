@@ -55,8 +55,13 @@ def shape(connection: sqlalchemy.Connection) -> dict[str, object]:
     named = {"alembic_version"}
     return {
         table: (
-            [(c["name"], str(c["type"]), c["nullable"], c["default"], c["primary_key"]) for c in inspector.get_columns(table)],
-            sorted((f["constrained_columns"], f["referred_table"], f["options"]) for f in inspector.get_foreign_keys(table)),
+            [
+                (c["name"], str(c["type"]), c["nullable"], c["default"], c["primary_key"])
+                for c in inspector.get_columns(table)
+            ],
+            sorted(
+                (f["constrained_columns"], f["referred_table"], f["options"]) for f in inspector.get_foreign_keys(table)
+            ),
             sorted(u["column_names"] for u in inspector.get_unique_constraints(table)),
             sorted((c["name"], c["sqltext"]) for c in inspector.get_check_constraints(table)),
             sorted(
@@ -125,7 +130,7 @@ def test_the_code_reads_the_newest_migration():
 
 def test_a_write_is_kept_whole_or_not_at_all(path):
     catalog = open_catalog(path, version="0.1.0")
-    with pytest.raises(ZeroDivisionError), catalog.write() as connection:
+    with pytest.raises(ZeroDivisionError), catalog.write() as connection:  # noqa: PT012 - one transaction
         connection.execute(catalog_info.insert().values(name="a", value="1"))
         raise ZeroDivisionError
     with catalog.write() as connection:
@@ -152,7 +157,10 @@ def test_faults_D1_an_older_catalog_is_copied_then_migrated(path, tmp_path, monk
     add_revision(tmp_path, monkeypatch, "op.execute(\"UPDATE catalog_info SET name = 'was_' || name\")")
     made(path, "0.2.0")
     assert revision(path) == "0002"
-    assert execute(path, "SELECT * FROM catalog_info ORDER BY name") == [("kb_version", "0.2.0"), ("was_kb_version", "0.1.0")]
+    assert execute(path, "SELECT * FROM catalog_info ORDER BY name") == [
+        ("kb_version", "0.2.0"),
+        ("was_kb_version", "0.1.0"),
+    ]
     copy = tmp_path / "catalog.before-0002.sqlite3"
     assert revision(copy) == "0001"
     assert execute(copy, "SELECT * FROM catalog_info") == [("kb_version", "0.1.0")]
@@ -171,7 +179,7 @@ def test_faults_D5_a_migration_that_fails_leaves_the_older_catalog(path, tmp_pat
     before = execute(path, "SELECT sql FROM sqlite_master")
     with monkeypatch.context() as patch:
         add_revision(tmp_path, patch, "op.execute('CREATE TABLE more (a)'); op.execute('nonsense')")
-        with pytest.raises(sqlalchemy.exc.OperationalError, match="nonsense"):
+        with pytest.raises(sqlalchemy.exc.OperationalError, match=r"nonsense"):
             open_catalog(path, version="0.2.0")
     assert execute(path, "SELECT sql FROM sqlite_master") == before
     made(path, "0.1.0")
@@ -182,7 +190,7 @@ def test_faults_D5_a_migration_that_fails_leaves_the_older_catalog(path, tmp_pat
 def test_faults_A6_a_first_start_that_fails_leaves_no_catalog(path, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         add_revision(tmp_path, patch, "op.execute('nonsense')")
-        with pytest.raises(sqlalchemy.exc.OperationalError, match="nonsense"):
+        with pytest.raises(sqlalchemy.exc.OperationalError, match=r"nonsense"):
             open_catalog(path, version="0.1.0")
     assert not path.exists()
     assert revision(made(path)) == HEAD
@@ -293,7 +301,7 @@ def test_a_catalog_in_use_is_copied_consistently(path, tmp_path):
 
 def test_faults_B1_a_full_disk_is_an_error_that_keeps_the_catalog(path):
     catalog = open_catalog(path, version="0.1.0")
-    with pytest.raises(LimitError) as caught, catalog.write() as connection:
+    with pytest.raises(LimitError) as caught, catalog.write() as connection:  # noqa: PT012 - one transaction
         connection.execute(catalog_info.insert().values(name="small", value="1"))
         connection.exec_driver_sql("PRAGMA max_page_count = 1")
         connection.execute(catalog_info.insert().values(name="big", value="x" * 1_000_000))

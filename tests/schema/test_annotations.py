@@ -15,7 +15,9 @@ from kb.schema import Field, FieldType, build_schema, schema_of
 
 
 def field_of(annotation: object, *default: object) -> Field:
-    made = pydantic.create_model("Made", __base__=kb.Document, body=(kb.Text, ...), f=(annotation, *(default or (...,))))
+    made = pydantic.create_model(
+        "Made", __base__=kb.Document, body=(kb.Text, ...), f=(annotation, *(default or (...,)))
+    )
     return schema_of(made).fields["f"]
 
 
@@ -28,7 +30,7 @@ class Article(kb.Document):
     published: date
     seen: datetime | None = None
     author: Optional[str] = None  # noqa: UP045
-    tags: list[str] = []
+    tags: list[str] = []  # noqa: RUF012 - as users write it
     rating: Annotated[float, annotated_types.Ge(0), annotated_types.Le(5)] | None = None
     pages: int = pydantic.Field(default=1, ge=1)
     free: bool = False
@@ -131,7 +133,7 @@ def test_other_annotations_are_refused(annotation):
 
 @pytest.mark.parametrize("annotation", [Literal["a", 1], Literal["a", None]])
 def test_choices_of_several_types_are_refused(annotation):
-    with pytest.raises(SchemaError, match="^the field 'f' offers (1|None), which is not of type str$"):
+    with pytest.raises(SchemaError, match=r"^the field 'f' offers (1|None), which is not of type str$"):
         field_of(annotation)
 
 
@@ -173,21 +175,21 @@ def test_defaults_are_values_of_their_own():
 
 
 def test_a_class_is_strict_and_closed():
-    with pytest.raises(pydantic.ValidationError, match="3 validation errors"):
+    with pytest.raises(pydantic.ValidationError, match=r"3 validation errors"):
         Article(id="a1", title=1, body="B", category="ml", published="2024-01-31", extra=1)
-    with pytest.raises(pydantic.ValidationError, match="finite number"):
+    with pytest.raises(pydantic.ValidationError, match=r"finite number"):
         Article(id="a", title="T", body="B", category="ml", published=date(2024, 1, 31), rating=float("nan"))
 
 
 def test_a_document_of_a_class_is_checked_by_the_schema_too():
     made = Article(id=" a1 ", title="T", body="B\x00", category="ml", published=date(2024, 1, 31))
-    with pytest.raises(DocumentError, match="^document ' a1 ': body: 'B\\\\x00' contains a NUL character$"):
+    with pytest.raises(DocumentError, match=r"^document ' a1 ': body: 'B\\x00' contains a NUL character$"):
         schema_of(Article).check(made)
     assert schema_of(Article).check(made.model_copy(update={"body": "B"})).id == "a1"
 
 
 def test_columns_named_like_methods_can_be_declared_in_a_class():
-    with pytest.warns(UserWarning, match="shadows an attribute in parent"):
+    with pytest.warns(UserWarning, match=r"shadows an attribute in parent"):
 
         class Export(kb.Document):
             body: kb.Text

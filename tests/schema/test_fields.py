@@ -17,7 +17,7 @@ from kb.schema.fields import INT_MAX, INT_MIN, MAX_STR_BYTES, MAX_TEXT_BYTES
 # A zone with a summer time has hours that Python never finds equal to themselves in another zone.
 ZONES = st.timedeltas(timedelta(hours=-23), timedelta(hours=23)).map(timezone)
 # Within a day of either end of the calendar a zone can push an instant out of it.
-DATETIMES = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=ZONES)
+DATETIMES = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=ZONES)  # noqa: DTZ001 - hypothesis adds one
 STRINGS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 VALUES = {
     FieldType.STR: STRINGS,
@@ -206,7 +206,7 @@ def test_faults_E15_both_hours_of_the_end_of_summer_time_are_kept():
 
 def test_faults_E15_an_instant_before_the_calendar_is_refused_from_python_too():
     early = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
-    with pytest.raises(ValueError, match="^is "):
+    with pytest.raises(ValueError, match=r"^is "):
         Field("f", FieldType.DATETIME).from_json(early)
 
 
@@ -214,7 +214,7 @@ def test_faults_E15_an_instant_before_the_calendar_is_refused_from_python_too():
 def test_faults_F5_strings_that_cannot_be_stored_are_refused(kind):
     assert refusal(kind, "a\x00b") == "contains a NUL character"
     assert refusal(kind, "ab\ud800") == "is not valid Unicode at character 2"
-    with pytest.raises(ValueError, match="^is not valid Unicode at character 0$"):
+    with pytest.raises(ValueError, match=r"^is not valid Unicode at character 0$"):
         Field("f", kind, many=True).from_json(["fine", "\udfff"])
 
 
@@ -232,13 +232,13 @@ def test_a_string_may_have_as_many_bytes_as_its_limit(kind, limit, shown):
 @pytest.mark.parametrize("value", [INT_MAX + 1, INT_MIN - 1, 10**5000], ids=["above", "below", "5000 digits"])
 @pytest.mark.parametrize("kind", [FieldType.INT, FieldType.FLOAT])
 def test_faults_F3_integers_beyond_64_bits_are_refused(kind, value):
-    with pytest.raises(ValueError, match="^is outside the 64-bit range$"):
+    with pytest.raises(ValueError, match=r"^is outside the 64-bit range$"):
         Field("f", kind).from_json(value)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_numbers_that_are_not_finite_are_refused(value):
-    with pytest.raises(ValueError, match="^is not a finite number$"):
+    with pytest.raises(ValueError, match=r"^is not a finite number$"):
         Field("f", FieldType.FLOAT).from_json(value)
 
 

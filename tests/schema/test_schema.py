@@ -92,7 +92,9 @@ def test_json_values_become_the_same_document_as_text():
 
 
 def test_a_given_separator_wins_over_the_declared_one():
-    made = ARTICLE.document({**TEXTUAL, "tags": "x,y;z", "sizes": "1+2"}, textual=True, separators={"tags": ",", "sizes": "+"})
+    made = ARTICLE.document(
+        {**TEXTUAL, "tags": "x,y;z", "sizes": "1+2"}, textual=True, separators={"tags": ",", "sizes": "+"}
+    )
     assert (made.tags, made.sizes) == (["x", "y;z"], [1, 2])
 
 
@@ -184,7 +186,7 @@ def test_faults_F3_integers_beyond_64_bits_are_refused(value):
 def test_faults_F3_an_integer_too_long_to_print_is_refused():
     assert len(article_problems(pages=10**5000)) == 1
     assert article_problems(pages=10**5000)[0].endswith("is outside the 64-bit range")
-    with pytest.raises(DocumentError, match="64|512"):
+    with pytest.raises(DocumentError, match=r"64|512"):
         document(ARTICLE, **{**TYPED, "id": 10**5000})
 
 
@@ -361,7 +363,7 @@ def test_a_change_of_the_id_or_to_an_invalid_document_is_refused():
         "pages: 'x' is not a whole number",
     )
     assert caught.value.problems[2].startswith("titel: unknown field; did you mean 'title'?")
-    with pytest.raises(DocumentError, match="^document 'a1': title: is missing$"):
+    with pytest.raises(DocumentError, match=r"^document 'a1': title: is missing$"):
         ARTICLE.with_changes(before, {"title": None}, textual=False, separators={})
 
 
@@ -385,7 +387,9 @@ def test_content_hash_tells_apart_how_strings_are_divided():
 def test_a_document_changed_in_python_is_checked_again():
     made = document(ARTICLE, **TYPED)
     made.rating = 7
-    with pytest.raises(DocumentError, match="^document 'a1': rating: input should be less than or equal to 5, got 7.0$"):
+    with pytest.raises(
+        DocumentError, match=r"^document 'a1': rating: input should be less than or equal to 5, got 7.0$"
+    ):
         ARTICLE.check(made)
 
 
