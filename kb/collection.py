@@ -119,23 +119,15 @@ class Collection:
     ) -> Job:
         """Import a data frame, one document a row; as ``import_file``. Its index is not read."""
         request = ImportRequest(files=(), mapping=dict(mapping or {}), unknown_columns=UnknownColumns(unknown_columns))
-        if dry_run:
-            with self._rehearsal() as target:
-                steps = ingest.import_frame(target, frame, request, rejects_folder=Path(), dry_run=True)
-                return last_of(steps, progress)
-        steps = ingest.import_frame(self.target(), frame, request, rejects_folder=self._base.rejects_folder())
-        job = last_of(steps, progress)
-        self.prepare_queries()
-        return job
+        with self._importing(dry_run=dry_run) as (target, folder):
+            return last_of(
+                ingest.import_frame(target, frame, request, rejects_folder=folder, dry_run=dry_run), progress
+            )
 
     def import_steps(self, request: ImportRequest, *, dry_run: bool = False) -> Iterator[Progress]:
         """Import files step by step; as ``import_file``."""
-        if dry_run:
-            with self._rehearsal() as target:
-                yield from ingest.import_files(target, request, rejects_folder=Path(), dry_run=True)
-            return
-        yield from ingest.import_files(self.target(), request, rejects_folder=self._base.rejects_folder())
-        self.prepare_queries()
+        with self._importing(dry_run=dry_run) as (target, folder):
+            yield from ingest.import_files(target, request, rejects_folder=folder, dry_run=dry_run)
 
     def add(self, *documents: Document) -> Put:
         """Add documents that must not exist yet, all or none.
@@ -210,15 +202,7 @@ class Collection:
         limit: int | None = None,
         offset: int = 0,
     ) -> list[Entry]:
-        """Return documents with their text, revision and time.
-
-        Args:
-            where: A filter, as text or as an object.
-            sort: A field, ``id`` or ``updated``; None for the id.
-            descending: From the largest value down.
-            limit: The most documents; None for all.
-            offset: How many of the sorted documents to skip.
-        """
+        """Return documents with their text, revision and time; as ``list``."""
         checked = self.filter(where)
         if sort is not None and sort not in ("id", "updated"):
             self.schema.field(sort)
@@ -237,7 +221,15 @@ class Collection:
         limit: int | None = None,
         offset: int = 0,
     ) -> Sequence[Document]:
-        """Return documents; as ``entries``."""
+        """Return documents.
+
+        Args:
+            where: A filter, as text or as an object.
+            sort: A field, ``id`` or ``updated``; None for the id. Ties by id; missing values last.
+            descending: From the largest value down.
+            limit: The most documents; None for all.
+            offset: How many of the sorted documents to skip.
+        """
         found = self.entries(where, sort=sort, descending=descending, limit=limit, offset=offset)
         return [entry.document for entry in found]
 
@@ -333,7 +325,7 @@ class Collection:
         )
 
     def _follow(self, stored: StoredCollection) -> None:
-        """Bring the index up to date after a commit. What is committed stays committed if the index cannot follow."""
+        # What is committed stays committed, whatever becomes of the index.
         try:
             self._base.generation(stored)
         except DamagedError as error:
@@ -392,14 +384,21 @@ class Collection:
         return self._base.catalog
 
     @contextmanager
-    def _rehearsal(self) -> Iterator[Target]:
-        """Yield a target that nothing is written to: the real catalog, or an empty one where there is none."""
+    def _importing(self, *, dry_run: bool) -> Iterator[tuple[Target, Path]]:
+        """Yield what an import works on and where its rejects go.
+
+        A dry run gets the real catalog without the lock, or an empty one where there is none; it writes to neither.
+        """
+        if not dry_run:
+            yield self.target(), self._base.rejects_folder()
+            self.prepare_queries()
+            return
         if self._stored is not None and self._base.catalog is not None:
-            yield self._target(self._base.catalog, self._stored)
+            yield self._target(self._base.catalog, self._stored), Path()
             return
         with tempfile.TemporaryDirectory(prefix="kb-") as folder:
             catalog = cat.open_catalog(Path(folder) / cat.FILE_NAME, version=__version__)
             try:
-                yield self._target(catalog, self._store(catalog))
+                yield self._target(catalog, self._store(catalog)), Path()
             finally:
                 catalog.close()

@@ -18,7 +18,7 @@ LAYERS = [
     ["kb.sources", "kb.filters", "kb.chunks"],
     ["kb.embed", "kb.catalog", "kb.index"],
     ["kb.write"],
-    ["kb.ingest", "kb.search", "kb.curate", "kb.maintain", "kb.evaluate"],
+    ["kb.ingest", "kb.search", "kb.curate", "kb.maintain", "kb.evaluate", "kb.declaration"],
     ["kb.collection"],
     ["kb.knowledge_base", "kb.declare"],
     ["kb.cli"],

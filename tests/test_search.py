@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import kb
 from kb import catalog as cat
 from kb.embed import HashingEncoder
-from kb.errors import FilterError, QueryError
+from kb.errors import FilterError, ModelMismatchError, QueryError
 from kb.filters import check, matches, parse
 from kb.index.lock import acquire
 from kb.search import cache as cache_module
@@ -268,6 +268,21 @@ def test_faults_G11_changed_text_is_found_by_its_new_words_only(five: kb.Collect
     hits = check_exactly(five, "t quantum chromodynamics")
     assert (hits[0].id, hits[0].score, hits[0].text) == ("a1", 1.0, "t\n\nquantum chromodynamics")
     assert check_exactly(five, "red apple pie", min_score=0.5)[0].id == "a2"
+
+
+def test_faults_D6_another_model_of_equal_dimension_is_refused(root: Path, encoder: FakeEncoder) -> None:
+    with kb.open(root, encoders={"fake": encoder}) as base:
+        base.collection().upsert(make(base.collection()))
+    with kb.open(root, encoders={"fake": FakeEncoder(seed=1)}) as base:
+        articles = base.collection()
+        for use in (lambda: articles.search("x"), lambda: articles.upsert(make(articles, "new"))):
+            with pytest.raises(ModelMismatchError) as raised:
+                use()
+            assert str(raised.value).startswith(
+                "the model 'fake' is not the one that made the vectors of 'articles': its answers to three fixed"
+            )
+            assert raised.value.unchanged == "nothing was searched or written"
+        assert articles.keys() == ["a1"]
 
 
 def test_hits_are_a_sequence(five: kb.Collection) -> None:

@@ -2,8 +2,9 @@
 
 Chroma has no negation of a condition, no test for a missing key, no order of strings and no text search in metadata.
 ``$ne``, ``$nin`` and ``$not_contains`` hold for records without the key, as ``!=``, ``not in`` and ``not has`` do;
-ranges do not. A float bound for stored ints is cut to an int, so operands get the stored type here. Floats can lose their last bit on the way into Chroma (its log is JSON,
-read back without full precision), so nothing but their presence can be asked for exactly.
+ranges do not. A float bound for stored ints is cut to an int, so operands get the stored type here. Floats can lose
+their last bit on the way into Chroma (its log is JSON, read back without full precision), so nothing but their presence
+can be asked for exactly.
 """
 
 from __future__ import annotations

@@ -265,7 +265,7 @@ def test_format(declared, value, text):
 
 
 def test_json_datetime_keeps_a_fraction_and_takes_a_naive_time_as_utc():
-    assert json_datetime(datetime(2024, 1, 31, 12, 0, 0, 500)) == "2024-01-31T12:00:00.000500Z"
+    assert json_datetime(datetime(2024, 1, 31, 12, 0, 0, 500)) == "2024-01-31T12:00:00.000500Z"  # noqa: DTZ001
 
 
 @pytest.mark.parametrize("kind", list(FieldType))

@@ -129,8 +129,7 @@ def test_faults_F8_all_problems_of_a_document_are_reported_together():
         )
     assert caught.value.problems == (
         "published: '01/02/2024' is not an ISO date (write 2024-01-31)",
-        "titel: unknown field; did you mean 'title'? valid: title, body, category, published, seen, tags, sizes, "
-        "rating, pages, free",
+        f"titel: unknown field; did you mean 'title'? valid: {', '.join(ARTICLE.fields)}",
         "title: is missing",
         "body: input should be a valid string, got 7",
         "category: input should be 'ml' or 'nlp', got 'x'",
@@ -153,7 +152,7 @@ def test_faults_F8_all_problems_of_a_document_are_reported_together():
         ({"title": 5}, "title: input should be a valid string, got 5"),
         ({"title": None}, "title: is missing"),
         ({"published": 20240131}, "published: input should be a valid date, got 20240131"),
-        ({"published": datetime(2024, 1, 31, 12)}, None),
+        ({"published": datetime(2024, 1, 31, 12, tzinfo=UTC)}, None),
         ({"tags": "x"}, "tags: input should be a valid list, got 'x'"),
         ({"rating": float("nan")}, "rating: nan is not a finite number"),
         ({"rating": -0.1}, "rating: input should be greater than or equal to 0, got -0.1"),
