@@ -235,17 +235,13 @@ class Collection:
 
     def keys(self, where: Filter | str | None = None) -> Sequence[str]:
         """Return the ids of the documents that satisfy a filter, sorted."""
-        checked = self.filter(where)
-        if self._stored is None or self._base.catalog is None:
-            return []
-        return curate.matching_keys(self._base.catalog, self._stored, checked)
+        checked, catalog = self.filter(where), self._base.catalog
+        return [] if self._stored is None or not catalog else curate.matching_keys(catalog, self._stored, checked)
 
     def count(self, where: Filter | str | None = None) -> int:
         """Return how many documents satisfy a filter."""
-        checked = self.filter(where)
-        if self._stored is None or self._base.catalog is None:
-            return 0
-        return curate.count(self._base.catalog, self._stored, checked)
+        checked, catalog = self.filter(where), self._base.catalog
+        return 0 if self._stored is None or not catalog else curate.count(catalog, self._stored, checked)
 
     def history(self, key: str) -> Sequence[HistoryEntry]:
         """Return a document's revisions, oldest first; also those of a deleted one.
