@@ -69,15 +69,15 @@ def test_queries_name_articles_that_satisfy_their_filter(
     assert [id for id, count in Counter(query["id"] for query in queries).items() if count > 1] == []
     unanswered = [query for query in queries if not query["relevant"]]
     assert 0 < len(unanswered) < len(queries) / 2
-    filtered = [query for query in queries if query.get("filter")]
+    filtered = [query for query in queries if query.get("where")]
     assert filtered
     for query in queries:
         assert query["query"].strip()
-        assert set(query) <= {"id", "query", "relevant", "filter"}, query
+        assert set(query) <= {"id", "query", "relevant", "where"}, query
         assert len(set(query["relevant"])) == len(query["relevant"])
         assert set(query["relevant"]) <= set(documents), query
-        if query.get("filter"):
-            condition = check(parse(query["filter"]), schema)
+        if query.get("where"):
+            condition = check(parse(query["where"]), schema)
             kept = {id for id, document in documents.items() if matches(condition, document)}
             assert set(query["relevant"]) <= kept, query
             assert kept < set(documents), f"{query} filters nothing"
@@ -105,7 +105,7 @@ def test_the_sample_is_found_with_the_real_model(tmp_path: Path, queries: list[d
         assert again.counts == Counts(read=job.counts.read, unchanged=job.counts.read)
         answerable = [query for query in queries if query["relevant"]]
         found = [
-            {hit.id for hit in articles.search(query["query"], where=query.get("filter"))} & set(query["relevant"])
+            {hit.id for hit in articles.search(query["query"], where=query.get("where"))} & set(query["relevant"])
             for query in answerable
         ]
         hit_at_10 = sum(map(bool, found)) / len(answerable)

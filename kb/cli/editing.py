@@ -23,8 +23,8 @@ def add(options: Shared, values: tuple[str, ...]) -> None:
 
     \b
     Examples:
-      kb add id=nlp-99 title="Byte pairs" body="..." category=nlp difficulty=beginner published=2026-01-31
-      echo '{"id": "nlp-99", "title": "Byte pairs", "...": "..."}' | kb add -
+      kb add id=n1 title="Byte pairs" body="..." category=nlp rating=4.5
+      echo '{"id": "n1", "title": "Byte pairs", "body": "..."}' | kb add -
     """
     textual = values != ("-",)
     raw = _pairs(values) if textual else _json_object()

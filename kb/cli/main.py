@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
+import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
 from kb import __version__
-from kb.errors import KBError
+from kb.cli.render import plain
+from kb.errors import KBError, nearest
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -55,8 +58,6 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from kb.errors import nearest
-
             ctx.fail(f"there is no command '{args[0]}'; {nearest(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
@@ -93,15 +94,21 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; every deliberate error is printed, never raised."""
     debug = "--debug" in arguments
     try:
-        result: Any = cli.main(arguments, prog_name="kb", standalone_mode=False)
+        # Not cli.main(): that one turns a closed pipe into exit code 1.
+        with cli.make_context("kb", list(arguments)) as context:
+            result: Any = cli.invoke(context)
         sys.stdout.flush()
     except KBError as error:
-        if debug:
-            raise
-        _print_error(error)
+        _print_error(str(error), error.unchanged, error.hint, debug=debug)
+        return error.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        where = getattr(error, "ctx", None)
+        _print_error(error.format_message(), "" if where is None else f"{where.command_path} --help shows how")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
@@ -111,19 +118,20 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if debug:
-            raise
         place = f"{error.filename}: " if error.filename else ""
-        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
-        return 14 if error.errno in (28, 122) else 1
+        _print_error(f"{place}{error.strerror or error}", debug=debug)
+        return 14 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 1
     return result if isinstance(result, int) else 0
 
 
-def _print_error(error: KBError) -> None:
-    print(f"error: {error}", file=sys.stderr)
-    for line in (error.unchanged, error.hint):
+def _print_error(what: str, *more: str, debug: bool = False) -> None:
+    """Print one line for what happened, then what is unchanged and what to do; first a traceback if asked for."""
+    if debug:
+        traceback.print_exc()
+    print(f"error: {plain(what)}", file=sys.stderr)
+    for line in more:
         if line:
-            print(f"  {line}", file=sys.stderr)
+            print(f"  {plain(line)}", file=sys.stderr)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

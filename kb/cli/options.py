@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
+from kb.cli.render import plain
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -60,7 +62,7 @@ class Shared:
     def note(self, message: str) -> None:
         """Print a note on stderr, unless quiet."""
         if not self.quiet:
-            print(message, file=sys.stderr)
+            print(plain(message), file=sys.stderr)
 
 
 def shared(function: Callable[Concatenate[Shared, P], R]) -> Callable[P, R]:

@@ -24,8 +24,7 @@ _MAX_CELL: Final = 300
 
 def print_json(value: object) -> None:
     """Print one JSON value, indented on a terminal."""
-    indent = 2 if sys.stdout.isatty() else None
-    print(json.dumps(value, ensure_ascii=False, default=json_value, indent=indent))
+    print(_json(value, indent=2 if sys.stdout.isatty() else None))
 
 
 def print_rows(rows: Sequence[Mapping[str, object]], format: str, *, columns: Sequence[str]) -> None:
@@ -34,12 +33,18 @@ def print_rows(rows: Sequence[Mapping[str, object]], format: str, *, columns: Se
         print_json(list(rows))
     elif format == "jsonl":
         for row in rows:
-            print(json.dumps(row, ensure_ascii=False, default=json_value))
+            print(_json(row, indent=None))
     else:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
         for row in rows:
             writer.writerow([cell(row.get(column)) for column in columns])
+
+
+def _json(value: object, *, indent: int | None) -> str:
+    # Escapes are right in any encoding; what the terminal cannot show would otherwise spoil the JSON.
+    ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    return json.dumps(value, ensure_ascii=ascii_only, default=json_value, indent=indent)
 
 
 def json_value(value: object) -> str:

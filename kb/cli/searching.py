@@ -32,7 +32,7 @@ def search(options: Shared, query: str, where: str | None, limit: int, min_score
     \b
     Examples:
       kb search "how do transformers pay attention" -k 5
-      kb search "slow queries" --where 'category = "databases" and rating >= 4' --min-score 0.35
+      kb search "slow queries" --where 'tags has "sql"' --min-score 0.35
     """
     with options.open() as base:
         collection = options.pick(base)
@@ -66,7 +66,7 @@ def compare(options: Shared, texts: tuple[str, ...], model: str | None) -> None:
     \b
     Examples:
       kb compare "a quick brown fox" "a fast auburn fox" "stock prices fell"
-      kb compare --model all-mpnet-base-v2 "buy a car" "purchase an automobile" --format json
+      kb compare --model all-mpnet-base-v2 "buy a car" "get an automobile"
     """
     if len(texts) < 2:
         raise click.UsageError("two texts or more are needed")

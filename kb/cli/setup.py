@@ -12,7 +12,7 @@ from kb.cli.options import Shared, shared
 
 
 @click.command()
-@click.argument("directory", default=".", metavar="[DIR]")
+@click.argument("folder", required=False, metavar="[DIR]")
 @click.option("--name", default="articles", metavar="NAME", show_default=True, help="Of the first collection.")
 @click.option("--field", "fields", multiple=True, metavar="NAME=TYPE", help="Of it, e.g. title=str or author=str?")
 @click.option("--text", metavar="TEMPLATE", help='What is embedded, e.g. "{title}\\n\\n{body}".')
@@ -21,7 +21,7 @@ from kb.cli.options import Shared, shared
 @shared
 def init(
     options: Shared,
-    directory: str,
+    folder: str | None,
     name: str,
     fields: tuple[str, ...],
     text: str | None,
@@ -37,7 +37,7 @@ def init(
     \b
     Examples:
       kb init library
-      kb init notes --name notes --field title=str --field body=text --field "rating=float?"
+      kb init notes --name notes --field body=text --field "rating=float?"
     """
     from kb.declare import write_config
 
@@ -48,7 +48,7 @@ def init(
             raise click.UsageError(f"--field {field}: write NAME=TYPE")
         pairs.append((left, right))
     template = None if text is None else text.replace("\\n", "\n")
-    path = write_config(Path(directory), name, pairs, text=template, key=key, model=model)
+    path = write_config(Path(folder or options.directory or "."), name, pairs, text=template, key=key, model=model)
     found = {"config": str(path), "collection": name}
     if options.format == "json":
         render.print_json(found)

@@ -1,0 +1,98 @@
+"""The documentation names what there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib import import_module
+
+import pytest
+
+from kb import config
+from kb.cli.main import COMMANDS
+from kb.errors import KBError
+from kb.filters import parse
+from kb.schema import FieldType
+from tests.conftest import ROOT
+
+
+def readme() -> str:
+    return (ROOT / "README.md").read_text()
+
+
+def everything() -> str:
+    return "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))])
+
+
+def section(title: str) -> str:
+    return readme().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def blocks(language: str) -> str:
+    return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", readme(), re.DOTALL | re.MULTILINE))
+
+
+def words_in_code(text: str) -> set[str]:
+    return {word for span in re.findall(r"`([^`]+)`", text) for word in re.findall(r"\w+", span)}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_the_readme(command: str) -> None:
+    assert command in words_in_code(section("Commands"))
+
+
+@pytest.mark.parametrize(
+    "key", ["storage", "index", *config._COLLECTION_KEYS, *config._FIELD_KEYS, *config._MODEL_KEYS, "store_text"]
+)
+def test_every_key_of_the_configuration_is_documented(key: str) -> None:
+    assert key in words_in_code(section("Configuration"))
+
+
+@pytest.mark.parametrize("name", ["KB_HOME", "KB_STORAGE_PATH", "KB_INDEX_STORE_TEXT", "KB_CACHE", "KB_WHO"])
+def test_every_variable_is_documented(name: str) -> None:
+    assert name in words_in_code(everything())
+
+
+@pytest.mark.parametrize("type", [*FieldType, "list"])
+def test_every_field_type_is_documented(type: str) -> None:
+    assert type in words_in_code(section("Configuration"))
+
+
+def test_every_exit_code_is_documented() -> None:
+    codes = re.search(r"Exit codes: (.*?)\n\n", readme(), re.DOTALL)
+    assert codes
+    errors = {error.exit_code for error in all_errors(KBError)}
+    assert errors | {0, 3, 130, 143} <= set(map(int, re.findall(r"\b\d+\b", codes[1])))
+
+
+def all_errors(root: type[KBError]) -> list[type[KBError]]:
+    return [root, *(error for child in root.__subclasses__() for error in all_errors(child))]
+
+
+def test_the_filters_of_the_readme_can_be_read() -> None:
+    language = section("Five minutes").partition("The filter language:")[2].partition("```\n")[2].partition("```")[0]
+    examples = [part for line in language.splitlines() for part in re.split(r" {3,}", line)]
+    examples += re.findall(r"--where '([^']+)'", readme())
+    assert len(examples) >= 12
+    for example in examples:
+        parse(example)
+
+
+def test_every_command_of_the_readme_exists_with_its_options() -> None:
+    shown = re.findall(r"^\$ kb (\w+)(.*)$", blocks("console"), re.MULTILINE)
+    assert shown
+    for command, arguments in shown:
+        module, attribute, _ = COMMANDS[command]
+        known = {option for param in getattr(import_module(module), attribute).params for option in param.opts}
+        assert {a for a in shlex.split(arguments) if a.startswith("-")} <= known
+
+
+def test_links_inside_the_documentation_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+    broken = [
+        (page.name, target)
+        for page in pages
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+        if not target.startswith(("http://", "https://", "mailto:")) and not (page.parent / target).exists()
+    ]
+    assert broken == []
