@@ -315,7 +315,7 @@ def test_faults_I19_any_file_is_settings_or_a_deliberate_error(folder, raw):
     try:
         assert isinstance(load(folder, tomlkit.dumps(raw)), Settings)
     except KBError as error:
-        assert error.exit_code == 2  # noqa: PT017 - either outcome is right
+        assert error.exit_code == 2
 
 
 def test_variables_win_over_the_file(folder):

@@ -249,7 +249,9 @@ def test_faults_H10_a_mended_reject_file_ends_clean(format: str, tmp_path: Path,
     assert "category: input should be 'ml' or 'nlp', got 'cooking'" in text
     assert "a1" not in text
     mended = tmp_path / f"mended.{format}"
-    mended.write_text(text.replace('"cooking"', '"nlp"').replace(",cooking,", ",nlp,").replace("\tcooking\t", "\tnlp\t"))
+    mended.write_text(
+        text.replace('"cooking"', '"nlp"').replace(",cooking,", ",nlp,").replace("\tcooking\t", "\tnlp\t")
+    )
     job = articles.import_file(mended, mapping={"key": "id"})
     assert (job.status, job.counts) == (JobStatus.DONE, Counts(read=1, new=1, embedded=1))
     assert sorted(contents(articles)) == ["a1", "a2", "a3"]
@@ -398,7 +400,10 @@ def test_faults_E18_ids_that_cannot_be(id: str, reason: str, tmp_path: Path, art
 
 def test_faults_E18_two_spellings_of_one_id_collide(tmp_path: Path, articles: kb.Collection) -> None:
     job = articles.import_file(
-        save(tmp_path / "in.csv", [article("\N{LATIN SMALL LETTER E WITH ACUTE}"), article("e\N{COMBINING ACUTE ACCENT}")])
+        save(
+            tmp_path / "in.csv",
+            [article("\N{LATIN SMALL LETTER E WITH ACUTE}"), article("e\N{COMBINING ACUTE ACCENT}")],
+        )
     )
     assert reasons(articles, job) == [(3, "id: 'é' stands on line 3 and already on line 2")]
 
@@ -528,7 +533,15 @@ def test_faults_F12_blank_text_is_rejected(tmp_path: Path, articles: kb.Collecti
 
 
 def test_faults_F12_unusual_text_is_kept_as_it_is(tmp_path: Path, articles: kb.Collection) -> None:
-    texts = ["x" * 100_000, "👩‍👩‍👧‍👦" * 500, "\u202eright to left\u202c", "\ufeffmark", "…", "\x07bell", " \u00a0 padded "]
+    texts = [
+        "x" * 100_000,
+        "👩‍👩‍👧‍👦" * 500,
+        "\u202eright to left\u202c",
+        "\ufeffmark",
+        "…",
+        "\x07bell",
+        " \u00a0 padded ",
+    ]
     job = articles.import_file(
         save(tmp_path / "in.jsonl", [article(f"a{n}", body=text) for n, text in enumerate(texts)])
     )
@@ -606,7 +619,12 @@ def test_faults_F15_frames_of_every_kind(configured: Callable[..., Any]) -> None
 
 
 def test_faults_F15_what_a_frame_cannot_give_is_named(articles: kb.Collection) -> None:
-    rows = [article("a1"), article("a2", rating=Decimal("1.5")), article("a3", rating="much"), article("a4", rating=np.inf)]
+    rows = [
+        article("a1"),
+        article("a2", rating=Decimal("1.5")),
+        article("a3", rating="much"),
+        article("a4", rating=np.inf),
+    ]
     job = articles.import_frame(pd.DataFrame(rows))
     assert reasons(articles, job) == [
         (2, "rating: 1.5 is of type Decimal, which is not supported; convert the column"),
@@ -625,7 +643,13 @@ def digest(folder: Path) -> dict[str, str]:
 def test_faults_H12_a_dry_run_writes_nothing_and_tells_the_truth(
     tmp_path: Path, root: Path, encoder: FakeEncoder
 ) -> None:
-    rows = [*some(100), article("a5"), article("bad", rating=9), article("c1", title="Same", body="S."), article("c2", title="Same", body="S.")]
+    rows = [
+        *some(100),
+        article("a5"),
+        article("bad", rating=9),
+        article("c1", title="Same", body="S."),
+        article("c2", title="Same", body="S."),
+    ]
     path = save(tmp_path / "in.csv", rows)
     expected = Counts(read=104, new=102, rejected=2, embedded=101)
     before = digest(tmp_path)

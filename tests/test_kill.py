@@ -63,7 +63,7 @@ def state(root: Path) -> dict[str, Any]:
     with closing(sqlite3.connect(f"file:{root}/.kb/catalog.sqlite3?mode=ro", uri=True)) as database:
         queries = {
             "documents": "SELECT key, fields, text, fields_hash, text_hash, revision FROM documents ORDER BY key",
-            "chunks": "SELECT d.key, c.ordinal, c.start, c.\"end\", v.text_hash, v.vector FROM chunks c "
+            "chunks": 'SELECT d.key, c.ordinal, c.start, c."end", v.text_hash, v.vector FROM chunks c '
             "JOIN documents d ON d.seq = c.document_seq JOIN vectors v ON v.id = c.vector_id ORDER BY 1, 2",
             "vectors": "SELECT text_hash, vector FROM vectors ORDER BY text_hash",
             "revisions": "SELECT key, revision, action FROM revisions ORDER BY key, revision",

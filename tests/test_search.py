@@ -26,7 +26,7 @@ from kb.search.rank import Best, exact_scores, rank
 from tests.conftest import CONFIG, FakeEncoder, make
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 MODEL: Final = HashingEncoder()
@@ -202,7 +202,9 @@ def test_faults_G1_long_queries_are_cut_and_say_so(five: kb.Collection, encoder:
     assert five.search("x" * 2_000).report.notes == ()
 
 
-@pytest.mark.parametrize(("limit", "shown"), [(0, "0"), (-1, "-1"), (1_001, "1001"), (10**9, "1000000000"), (True, "True")])
+@pytest.mark.parametrize(
+    ("limit", "shown"), [(0, "0"), (-1, "-1"), (1_001, "1001"), (10**9, "1000000000"), (True, "True")]
+)
 def test_faults_G2_limits_out_of_range_are_refused(limit: int, shown: str, five: kb.Collection) -> None:
     with pytest.raises(QueryError) as raised:
         five.search("apple", limit=limit)
@@ -229,7 +231,9 @@ def test_faults_G3_a_bad_filter_is_refused_also_by_an_empty_one(articles: kb.Col
         articles.search("anything", where='categry = "ml"')
 
 
-@pytest.mark.parametrize(("where", "count"), [("rating > 9", 0), ("rating = 2", 1), ("rating > 0", 5), ("author is null", 5)])
+@pytest.mark.parametrize(
+    ("where", "count"), [("rating > 9", 0), ("rating = 2", 1), ("rating > 0", 5), ("author is null", 5)]
+)
 def test_faults_G3_filters_that_match_none_one_and_all(where: str, count: int, five: kb.Collection) -> None:
     assert len(check_exactly(five, "apple", where=where)) == count
 
@@ -351,7 +355,10 @@ def large_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         articles = base.collection()
 
         def document(number: int, body: str) -> kb.Document:
-            changes = {"category": "ml" if number % 10 else "nlp", "rating": None if number % 7 == 0 else number % 50 / 10}
+            changes = {
+                "category": "ml" if number % 10 else "nlp",
+                "rating": None if number % 7 == 0 else number % 50 / 10,
+            }
             return make(articles, f"d{number}", title="t", body=body, **changes, tags=[f"t{number % 1_000}"])
 
         articles.upsert(*[document(n, text() if n % 100 else "equal words here") for n in range(5_200)])
@@ -380,7 +387,7 @@ FILTERS: Final = (
     'tags has "t7"',  # 5 documents
     'category = "nlp" and rating >= 2',
     'not (category = "nlp")',
-    "rating is null or id = \"d11\"",
+    'rating is null or id = "d11"',
 )  # fmt: skip
 
 
@@ -400,7 +407,9 @@ def searched(large: kb.Collection, times: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("times", [0, 2])
-def test_few_documents_are_compared_one_by_one(times: int, large: kb.Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_documents_are_compared_one_by_one(
+    times: int, large: kb.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lower(monkeypatch, scan=0, compare=4_000)
     with searched(large, times):
         for where in FILTERS[:2]:
@@ -476,9 +485,7 @@ def test_faults_G12_pages_of_one_order(large: kb.Collection) -> None:
         assert pairs(large.search("equal words here", limit=limit)) == hundred[:limit]
 
 
-def test_faults_G14_an_index_owned_by_another_is_not_needed(
-    large_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_faults_G14_an_index_owned_by_another_is_not_needed(large_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lower(monkeypatch, scan=0, compare=0)
     lock = acquire((large_root / ".kb").resolve())
     try:
@@ -627,7 +634,9 @@ _STEP = st.tuples(st.sampled_from(["put", "put", "delete"]), st.lists(st.integer
 @example([[("put", [0, 1], 5)], [("delete", [0], 0)], [("put", [1], 500)]])
 @given(st.lists(st.lists(_STEP, min_size=1, max_size=3), min_size=1, max_size=4))
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_cache_follows_the_catalog(unindexed: kb.Collection, rounds: list[list[tuple[str, list[int], int]]]) -> None:
+def test_the_cache_follows_the_catalog(
+    unindexed: kb.Collection, rounds: list[list[tuple[str, list[int], int]]]
+) -> None:
     stored = unindexed._stored
     assert stored is not None
     cache = VectorCache(stored.id, stored.dimension)

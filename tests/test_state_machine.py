@@ -140,7 +140,12 @@ class KnowledgeBaseMachine(RuleBasedStateMachine):
         self.base.close()
         self.open()
 
-    @rule(text=BODIES, where=FILTERS, limit=st.sampled_from([1, 3, 10]), bound=st.none() | st.sampled_from([0.0, 0.5, 0.8]))
+    @rule(
+        text=BODIES,
+        where=FILTERS,
+        limit=st.sampled_from([1, 3, 10]),
+        bound=st.none() | st.sampled_from([0.0, 0.5, 0.8]),
+    )
     def search(self, text: str, where: str | None, limit: int, bound: float | None) -> None:
         condition = None if where is None else check(parse(where), self.articles.schema)
         query = MODEL.encode_query(text).astype(np.float64)

@@ -130,7 +130,7 @@ def test_the_code_reads_the_newest_migration():
 
 def test_a_write_is_kept_whole_or_not_at_all(path):
     catalog = open_catalog(path, version="0.1.0")
-    with pytest.raises(ZeroDivisionError), catalog.write() as connection:  # noqa: PT012 - one transaction
+    with pytest.raises(ZeroDivisionError), catalog.write() as connection:
         connection.execute(catalog_info.insert().values(name="a", value="1"))
         raise ZeroDivisionError
     with catalog.write() as connection:
@@ -301,7 +301,7 @@ def test_a_catalog_in_use_is_copied_consistently(path, tmp_path):
 
 def test_faults_B1_a_full_disk_is_an_error_that_keeps_the_catalog(path):
     catalog = open_catalog(path, version="0.1.0")
-    with pytest.raises(LimitError) as caught, catalog.write() as connection:  # noqa: PT012 - one transaction
+    with pytest.raises(LimitError) as caught, catalog.write() as connection:
         connection.execute(catalog_info.insert().values(name="small", value="1"))
         connection.exec_driver_sql("PRAGMA max_page_count = 1")
         connection.execute(catalog_info.insert().values(name="big", value="x" * 1_000_000))

@@ -420,7 +420,10 @@ def test_add_update_and_history(cli: Run) -> None:
     assert (ran.code, json.loads(ran.out)) == (0, dict(zip(PUT_KEYS, [["n1"], 1, 0, 0, 0, 1], strict=True)))
     assert json.loads(cli("get", "n1").out)["fields"]["tags"] == ["a", "b"]
     ran = cli("add", "id=n1", *values)
-    assert (ran.code, ran.err) == (1, "error: the document 'n1' exists already\n  nothing was added\n  kb update n1 …\n")
+    assert (ran.code, ran.err) == (
+        1,
+        "error: the document 'n1' exists already\n  nothing was added\n  kb update n1 …\n",
+    )
     assert json.loads(cli("update", "n1", "rating=3").out) == dict(zip(PUT_KEYS, [["n1"], 0, 0, 1, 0, 0], strict=True))
     assert json.loads(cli("update", "n1", "body=C").out)["updated"] == 1
     assert json.loads(cli("update", "n1", "rating=", "tags=").out)["fields_only"] == 1
@@ -573,7 +576,12 @@ def test_faults_I17_stdout_is_the_result_alone(format: str, command: list[str], 
         json.loads(ran.out)
     elif format == "jsonl":
         assert all(isinstance(row, dict) for row in lines(ran.out))
-        assert ran.out == cli(*command[:1], *command[1:], "-q").out or command[0] in ("search", "update", "delete", "stats")
+        assert ran.out == cli(*command[:1], *command[1:], "-q").out or command[0] in (
+            "search",
+            "update",
+            "delete",
+            "stats",
+        )
     elif format == "csv":
         header, *rows = csv.reader(io.StringIO(ran.out))
         assert rows
@@ -786,7 +794,9 @@ def test_faults_B17_D6_other_weights_under_the_same_name_are_refused(
     assert ran.err.startswith("error: ")
 
 
-def test_faults_B16_a_model_that_is_not_here_does_not_hang(run_kb: Callable[..., Ran], root: Path, tmp_path: Path) -> None:
+def test_faults_B16_a_model_that_is_not_here_does_not_hang(
+    run_kb: Callable[..., Ran], root: Path, tmp_path: Path
+) -> None:
     (root / "config.toml").write_text(HASHING.replace("hashing-256", "paraphrase-multilingual-MiniLM-L12-v2"))
     began = time.monotonic()
     ran = run_kb(

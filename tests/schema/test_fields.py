@@ -17,7 +17,7 @@ from kb.schema.fields import INT_MAX, INT_MIN, MAX_STR_BYTES, MAX_TEXT_BYTES
 # A zone with a summer time has hours that Python never finds equal to themselves in another zone.
 ZONES = st.timedeltas(timedelta(hours=-23), timedelta(hours=23)).map(timezone)
 # Within a day of either end of the calendar a zone can push an instant out of it.
-DATETIMES = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=ZONES)  # noqa: DTZ001 - hypothesis adds one
+DATETIMES = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=ZONES)
 STRINGS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 VALUES = {
     FieldType.STR: STRINGS,
@@ -265,7 +265,7 @@ def test_format(declared, value, text):
 
 
 def test_json_datetime_keeps_a_fraction_and_takes_a_naive_time_as_utc():
-    assert json_datetime(datetime(2024, 1, 31, 12, 0, 0, 500)) == "2024-01-31T12:00:00.000500Z"  # noqa: DTZ001
+    assert json_datetime(datetime(2024, 1, 31, 12, 0, 0, 500)) == "2024-01-31T12:00:00.000500Z"
 
 
 @pytest.mark.parametrize("kind", list(FieldType))
