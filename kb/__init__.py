@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kb.errors import KBError
     from kb.filters import field
     from kb.knowledge_base import KnowledgeBase
-    from kb.knowledge_base import open_base as open
+    from kb.opening import open_base as open
     from kb.schema import Document, Text
 
 __all__ = ["Collection", "Document", "KBError", "KnowledgeBase", "Text", "__version__", "field", "open"]
@@ -35,7 +35,7 @@ _HOMES = {
     "KnowledgeBase": ("kb.knowledge_base", "KnowledgeBase"),
     "Text": ("kb.schema", "Text"),
     "field": ("kb.filters", "field"),
-    "open": ("kb.knowledge_base", "open_base"),
+    "open": ("kb.opening", "open_base"),
 }
 
 

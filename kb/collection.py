@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from kb import __version__, curate, ingest
 from kb import catalog as cat
 from kb.chunks import Chunking
-from kb.declaration import check_fingerprint, make_recipe
+from kb.declaration import check_model, make_recipe
 from kb.errors import DamagedError, NotFoundError, UsageError
 from kb.filters import check, parse
 from kb.ingest import ImportRequest, Progress, UnknownColumns, last_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from kb.catalog import Job, StoredCollection
     from kb.config import CollectionSettings
-    from kb.curate import Entry, HistoryEntry
+    from kb.curate import DeletedEntry, Entry, HistoryEntry
     from kb.embed import Encoder
     from kb.filters import Filter
     from kb.knowledge_base import KnowledgeBase
@@ -136,7 +136,7 @@ class Collection:
             ConflictError: One of them exists.
             DocumentError: One of them does not fit the schema.
         """
-        return add(self.target(), self._checked_documents(documents))
+        return add(self.target(), [self.schema.check(document) for document in documents])
 
     def upsert(self, *documents: Document) -> Put:
         """Add documents, or replace those that exist, all or none.
@@ -144,7 +144,7 @@ class Collection:
         Raises:
             DocumentError: One of them does not fit the schema.
         """
-        return put(self.target(), self._checked_documents(documents))
+        return put(self.target(), [self.schema.check(document) for document in documents])
 
     def update(self, key: str, /, **changes: Value) -> Put:
         """Change some fields of a document; None takes a value away. Only changed text is embedded.
@@ -164,21 +164,27 @@ class Collection:
         separators: Mapping[str, str] | None = None,
     ) -> Put:
         """Change some fields of a document given by name; as ``update``, with values as text when ``textual``."""
-        self._required(key)
+        self._existing(key)
         return curate.update(self.target(), lookup_id(key), changes, textual=textual, separators=separators or {})
 
     def delete(self, *keys: str) -> list[str]:
         """Delete documents and return the ids of those that existed, in the order given. They can be restored."""
-        return curate.delete(self.target(), [lookup_id(key) for key in keys]) if self._stored is not None else []
+        return curate.delete(self.target(), [lookup_id(key) for key in keys]) if self._place() else []
+
+    def deleted(self) -> Sequence[DeletedEntry]:
+        """Return the documents that are deleted and can be restored, the last one first."""
+        place = self._place()
+        return curate.deleted(*place) if place else []
 
     def restore(self, *keys: str, revision: int | None = None) -> Put:
         """Bring deleted documents back, or set one back to what it was after a revision.
 
         Raises:
-            NotFoundError: An id never existed, is not deleted, or has no such revision.
+            NotFoundError: An id never existed, or has no such revision.
+            ConflictError: A document is not deleted, and no revision is named.
         """
         for key in keys:
-            self._required(key)
+            self._existing(key)
         return curate.restore(self.target(), [lookup_id(key) for key in keys], revision=revision)
 
     def get(self, key: str) -> Document:
@@ -191,7 +197,7 @@ class Collection:
 
     def entry(self, key: str) -> Entry:
         """Return a document with its text, revision and time; as ``get``."""
-        return curate.get(self._catalog(key), self._required(key), lookup_id(key))
+        return curate.get(*self._existing(key), lookup_id(key))
 
     def entries(
         self,
@@ -206,11 +212,10 @@ class Collection:
         checked = self.filter(where)
         if sort is not None and sort not in ("id", "updated"):
             self.schema.field(sort)
-        if self._stored is None or self._base.catalog is None:
+        place = self._place()
+        if place is None:
             return []
-        return curate.list_entries(
-            self._base.catalog, self._stored, checked, sort=sort, descending=descending, limit=limit, offset=offset
-        )
+        return curate.list_entries(*place, checked, sort=sort, descending=descending, limit=limit, offset=offset)
 
     def list(
         self,
@@ -235,13 +240,13 @@ class Collection:
 
     def keys(self, where: Filter | str | None = None) -> Sequence[str]:
         """Return the ids of the documents that satisfy a filter, sorted."""
-        checked, catalog = self.filter(where), self._base.catalog
-        return [] if self._stored is None or not catalog else curate.matching_keys(catalog, self._stored, checked)
+        checked, place = self.filter(where), self._place()
+        return curate.matching_keys(*place, checked) if place else []
 
     def count(self, where: Filter | str | None = None) -> int:
         """Return how many documents satisfy a filter."""
-        checked, catalog = self.filter(where), self._base.catalog
-        return 0 if self._stored is None or not catalog else curate.count(catalog, self._stored, checked)
+        checked, place = self.filter(where), self._place()
+        return curate.count(*place, checked) if place else 0
 
     def history(self, key: str) -> Sequence[HistoryEntry]:
         """Return a document's revisions, oldest first; also those of a deleted one.
@@ -249,7 +254,7 @@ class Collection:
         Raises:
             NotFoundError: There never was such a document.
         """
-        return curate.history(self._catalog(key), self._required(key), lookup_id(key))
+        return curate.history(*self._existing(key), lookup_id(key))
 
     def search(
         self,
@@ -273,10 +278,11 @@ class Collection:
             ModelMismatchError: The model is not the one that made the vectors.
         """
         query = Query(text, self.filter(where), limit, min_score)
-        if self._stored is None or self._base.catalog is None:
+        place = self._place()
+        if place is None:
             report = Report(0, limit, 0, 0, min_score, None, Strategy.EXACT, 0.0)
             return Hits(text, self.name, self.model, (), report)
-        return search(self._searching(self._base.catalog, self._stored), query)
+        return search(self._searching(*place), query)
 
     def filter(self, where: Filter | str | None) -> Filter | None:
         """Return a filter that has been checked against the schema, from its text or an object.
@@ -293,16 +299,19 @@ class Collection:
         return self._filters[where]
 
     def target(self) -> Target:
-        """Become the owner and return what the write path works on; the collection is stored if it is new.
+        """Become the owner and return what writes work on; a new collection is stored.
 
         Raises:
             LockedError: Another process owns the knowledge base.
             ModelNotFoundError: The model of a new collection cannot be resolved.
         """
         catalog = self._base.own()
-        if self._stored is None:
-            self._stored = self._store(catalog)
-        return self._target(catalog, self._stored)
+        with catalog.writing:
+            place = self._place()
+            if place is None:
+                self._stored = self._store(catalog)
+                place = catalog, self._stored
+        return self._target(*place)
 
     def prepare_queries(self) -> None:
         """Do now, while the model is in memory, what would delay the first search."""
@@ -321,15 +330,14 @@ class Collection:
         )
 
     def _follow(self, stored: StoredCollection) -> None:
-        # What is committed stays committed, whatever becomes of the index.
         try:
-            self._base.generation(stored)
+            self._base.follow(stored)
         except DamagedError as error:
             _LOG.warning("%s; the write is in the catalog, and searches are exact until the index is mended", error)
 
     def _store(self, catalog: cat.Catalog) -> StoredCollection:
         encoder = self._base.encoder(self._declared.model)
-        recipe = make_recipe(self.name, self._declared, encoder)
+        recipe = make_recipe(self.name, self._declared, encoder, self._base.stored_collections())
         with catalog.write() as connection:
             return cat.add_collection(
                 connection,
@@ -345,7 +353,7 @@ class Collection:
         if self._checked is None:
             encoder = self._base.encoder(self._declared.model)
             if self._stored is not None:
-                check_fingerprint(self._stored, encoder)
+                check_model(self._stored, encoder)
             self._checked = encoder
         return self._checked
 
@@ -356,28 +364,25 @@ class Collection:
                 stored,
                 VectorCache(stored.id, stored.dimension),
                 self._encoder,
-                lambda: self._base.generation(stored),
+                lambda: self._base.index(stored),
+                lambda: self._base.follow(stored),
                 self._base.other_owner,
             )
         return self._searchable
 
-    def _checked_documents(self, documents: Iterable[Document]) -> Sequence[Document]:
-        checked = [self.schema.check(document) for document in documents]
-        keys = [document.id for document in checked]
-        twice = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
-        if twice is not None:
-            raise UsageError(f"the document '{twice}' is given twice", hint="give each document once")
-        return checked
+    def _place(self) -> tuple[cat.Catalog, StoredCollection] | None:
+        """Return where the documents are, or None while nobody has stored any; asked again until somebody has."""
+        catalog = self._base.catalog
+        if catalog is not None and self._stored is None:
+            self._stored = self._base.stored_for(self.name, self._declared)
+        return None if catalog is None or self._stored is None else (catalog, self._stored)
 
-    def _required(self, key: str) -> StoredCollection:
-        if self._stored is None:
+    def _existing(self, key: str) -> tuple[cat.Catalog, StoredCollection]:
+        """Return where a document must be, if it is anywhere."""
+        place = self._place()
+        if place is None:
             raise NotFoundError(f"there is no document '{key}' in '{self.name}'", hint="the collection is empty")
-        return self._stored
-
-    def _catalog(self, key: str) -> cat.Catalog:
-        self._required(key)
-        assert self._base.catalog is not None
-        return self._base.catalog
+        return place
 
     @contextmanager
     def _importing(self, *, dry_run: bool) -> Iterator[tuple[Target, Path]]:
@@ -389,8 +394,9 @@ class Collection:
             yield self.target(), self._base.rejects_folder()
             self.prepare_queries()
             return
-        if self._stored is not None and self._base.catalog is not None:
-            yield self._target(self._base.catalog, self._stored), Path()
+        place = self._place()
+        if place is not None:
+            yield self._target(*place), Path()
             return
         with tempfile.TemporaryDirectory(prefix="kb-") as folder:
             catalog = cat.open_catalog(Path(folder) / cat.FILE_NAME, version=__version__)

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from kb import config
 from kb.config import CollectionSettings
+from kb.embed import FINGERPRINT_AGREEMENT, same_fingerprint
 from kb.errors import ModelMismatchError, UsageError
 from kb.schema import Recipe, Schema, differences, schema_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kb.catalog import StoredCollection
     from kb.embed import Encoder
     from kb.schema import Document
@@ -36,19 +39,23 @@ def declare(
     return CollectionSettings(schema, model or (stored.recipe.model if stored else config.DEFAULT_MODEL))
 
 
-def make_recipe(name: str, declared: CollectionSettings, encoder: Encoder) -> Recipe:
+def make_recipe(
+    name: str, declared: CollectionSettings, encoder: Encoder, stored: Sequence[StoredCollection]
+) -> Recipe:
     """Return the recipe of a new collection.
+
+    Args:
+        name: Of the collection.
+        declared: Its declaration.
+        encoder: Its model.
+        stored: All other collections: vectors are shared with those that were made by the same weights, not by others
+            of the same name.
 
     Raises:
         UsageError: Its chunks would be longer than what the model reads.
     """
     tokens = declared.chunk_tokens or min(DEFAULT_CHUNK_TOKENS, encoder.window)
-    if tokens > encoder.window:
-        raise UsageError(
-            f"chunk_tokens is {tokens}, but {encoder.model} reads at most {encoder.window}",
-            unchanged="nothing was stored",
-            hint=f"set chunk_tokens = {encoder.window} or less in [collections.{name}]",
-        )
+    _check_window(name, tokens, encoder)
     overlap = declared.chunk_overlap
     return Recipe(
         template=declared.schema.template.source,
@@ -57,7 +64,35 @@ def make_recipe(name: str, declared: CollectionSettings, encoder: Encoder) -> Re
         model=encoder.model,
         document_prompt=encoder.document_prompt,
         query_prompt=encoder.query_prompt,
+        weights=_weights(encoder, stored),
     )
+
+
+def _check_window(name: str, tokens: int, encoder: Encoder) -> None:
+    if tokens > encoder.window:
+        raise UsageError(
+            f"chunk_tokens is {tokens}, but {encoder.model} reads at most {encoder.window}",
+            unchanged="nothing was stored",
+            hint=f"set chunk_tokens = {encoder.window} or less in [collections.{name}]",
+        )
+
+
+def _weights(encoder: Encoder, stored: Sequence[StoredCollection]) -> int:
+    same_id = [other for other in stored if other.recipe.model == encoder.model]
+    for other in same_id:
+        if _agreement(other, encoder) >= FINGERPRINT_AGREEMENT:
+            return other.recipe.weights
+    return max((other.recipe.weights + 1 for other in same_id), default=0)
+
+
+def _agreement(stored: StoredCollection, encoder: Encoder) -> float:
+    """Return how far the model's answers agree with those that a collection remembers: 1 when they are the same."""
+    import numpy as np
+
+    if encoder.dimension != stored.dimension:
+        return -1.0
+    remembered = np.frombuffer(stored.fingerprint, dtype="<f4").reshape(-1, stored.dimension)
+    return same_fingerprint(encoder.fingerprint(), remembered)
 
 
 def changed_recipe(stored: StoredCollection, declared: CollectionSettings) -> Recipe:
@@ -82,21 +117,27 @@ def mismatches(stored: StoredCollection, declared: CollectionSettings, recipe: R
     return found
 
 
-def check_fingerprint(stored: StoredCollection, encoder: Encoder) -> None:
-    """Make sure that a model is the one that made a collection's vectors.
+def check_model(stored: StoredCollection, encoder: Encoder) -> None:
+    """Make sure that a model is the one that made a collection's vectors, and is used in the same way.
 
     Raises:
-        ModelMismatchError: It is not; also when it has the same dimension.
+        ModelMismatchError: It is not, also when it has the same dimension; or its prompts have changed.
+        UsageError: The collection's chunks would be longer than what the model reads.
     """
-    import numpy as np
-
-    from kb.embed import FINGERPRINT_AGREEMENT, same_fingerprint
-
+    recipe = stored.recipe
+    _check_window(stored.name, recipe.chunk_tokens, encoder)
+    if (encoder.document_prompt, encoder.query_prompt) != (recipe.document_prompt, recipe.query_prompt):
+        raise ModelMismatchError(
+            f"the prompts of the model '{encoder.model}' are not those that made the vectors of '{stored.name}': "
+            f"{recipe.document_prompt!r} and {recipe.query_prompt!r} before, "
+            f"{encoder.document_prompt!r} and {encoder.query_prompt!r} now",
+            unchanged="nothing was searched or written",
+            hint=f'put the former prompts back in [models."{encoder.model}"], or import into a new collection',
+        )
+    agreement = _agreement(stored, encoder)
+    if agreement >= FINGERPRINT_AGREEMENT:
+        return
     if encoder.dimension == stored.dimension:
-        remembered = np.frombuffer(stored.fingerprint, dtype="<f4").reshape(-1, stored.dimension)
-        agreement = same_fingerprint(encoder.fingerprint(), remembered)
-        if agreement >= FINGERPRINT_AGREEMENT:
-            return
         difference = f"its answers to three fixed sentences agree to {agreement:.3f} only"
     else:
         difference = f"its vectors have {encoder.dimension} dimensions, the stored ones {stored.dimension}"

@@ -32,9 +32,9 @@ _HEAD: Final = """\
 path = ".kb"                             # the catalog and the index; relative to this file
 
 [collections.{name}]
-model = {model}             # kb models lists what there is
-key = {key}                               # the input column that identifies a document
-text = {text}               # what is embedded: any of the fields
+{model}# kb models lists what there is
+{key}# the input column that identifies a document
+{text}# what is embedded: any of the fields
 """
 
 
@@ -76,7 +76,7 @@ def write_config(
     else:
         template = text or "{title}\n\n{body}"
         body = _EXAMPLE.format(name=name)
-    head = _HEAD.format(name=name, model=_toml(model), key=_toml(key), text=_toml(template))
+    head = _HEAD.format(name=name, model=_line("model", model), key=_line("key", key), text=_line("text", template))
     directory.mkdir(parents=True, exist_ok=True)
     path.write_text(head + body, encoding="utf-8")
     try:
@@ -87,5 +87,6 @@ def write_config(
     return path.resolve()
 
 
-def _toml(text: str) -> str:
-    return tomlkit.string(text).as_string()
+def _line(key: str, value: str) -> str:
+    """Return a setting, padded so that the comments stand below each other."""
+    return f"{key} = {tomlkit.string(value).as_string()} ".ljust(41)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from kb import __version__, config
@@ -17,6 +17,7 @@ from kb.errors import (
     LockedError,
     NotFoundError,
     SchemaMismatchError,
+    UsageError,
     nearest,
 )
 from kb.index import FOLDER, Generation, Owner, Ownership
@@ -25,6 +26,7 @@ from kb.write import drain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from kb.catalog import Job, Reject, StoredCollection
     from kb.embed import Encoder
@@ -61,6 +63,8 @@ class KnowledgeBase:
         self._collections: dict[str, Collection] = {}
         self._ownership = Ownership(settings.storage)
         self._catalog: cat.Catalog | None = None
+        self._draining = threading.Lock()
+        self._is_closed = False
         self._is_registered = False
         if settings.storage in _open:
             raise LockedError(
@@ -97,6 +101,7 @@ class KnowledgeBase:
 
     def close(self) -> None:
         """Close the index, the catalog and the models, and give up the lock. Closing twice is harmless."""
+        self._is_closed = True
         self._ownership.close()
         if self._catalog is not None:
             self._catalog.close()
@@ -110,7 +115,15 @@ class KnowledgeBase:
 
     @property
     def catalog(self) -> cat.Catalog | None:
-        """The open catalog, or None before the first write."""
+        """The open catalog, or None before the first write of any process.
+
+        Raises:
+            UsageError: The knowledge base is closed.
+        """
+        if self._is_closed:
+            raise UsageError("the knowledge base is closed", unchanged="nothing was done", hint="open it again")
+        if self._catalog is None:
+            self._open_existing()
         return self._catalog
 
     def collection(
@@ -142,7 +155,7 @@ class KnowledgeBase:
         if stored is not None and declared is not None:
             stored = self._reconciled(stored, declared)
         if declared is None:
-            assert stored is not None
+            assert stored is not None  # else it was not found
             recipe = stored.recipe
             declared = CollectionSettings(stored.schema, recipe.model, recipe.chunk_tokens, recipe.chunk_overlap)
         self._collections[name] = Collection(self, name, declared, stored)
@@ -150,27 +163,7 @@ class KnowledgeBase:
 
     def names(self) -> list[str]:
         """Return the names of all collections, declared or stored, sorted."""
-        stored: list[str] = []
-        if self._catalog is not None:
-            with self._catalog.read() as connection:
-                stored = [collection.name for collection in cat.list_collections(connection)]
-        return sorted({*self.settings.collections, *stored})
-
-    def drop_collection(self, name: str) -> None:
-        """Delete a collection with everything in it, its revisions included. It cannot be restored.
-
-        Raises:
-            NotFoundError: There is nothing stored under that name.
-            LockedError: Another process owns the knowledge base.
-        """
-        stored = self._stored(name)
-        if stored is None or self._catalog is None:
-            raise NotFoundError(f"there is no stored collection '{name}'", hint=nearest(name, self.names()))
-        self.generation(stored)
-        self._ownership.drop(stored.generation)
-        with self._catalog.write() as connection:
-            cat.delete_collection(connection, stored)
-        self._collections.pop(name, None)
+        return sorted({*self.settings.collections, *(stored.name for stored in self.stored_collections())})
 
     def jobs(self, *, limit: int = 1_000) -> list[Job]:
         """Return the newest jobs, newest first."""
@@ -222,25 +215,34 @@ class KnowledgeBase:
         yield from resume_import(target, self.job(job_id), rejects_folder=self.rejects_folder())
         collection.prepare_queries()
 
-    def verify(self, *, full: bool = False) -> Iterator[Problem]:
-        """Yield every difference between the catalog and itself, and between the index and the catalog."""
+    def verify(self, *, collection: str | None = None, full: bool = False) -> Iterator[Problem]:
+        """Yield every difference between the catalog and itself, and between the index and the catalog.
+
+        Args:
+            collection: Look at this one's documents and index only; None for all.
+            full: Look at every value; see ``kb.maintain.verify``.
+
+        Raises:
+            NotFoundError: There is no such collection.
+            LockedError: Another process owns the knowledge base, so that its index cannot be compared.
+        """
+        stored = self._chosen(collection)
         if self._catalog is None:
             return
-        with self._catalog.read() as connection:
-            stored = cat.list_collections(connection)
         from kb.maintain import verify
 
-        yield from verify(self._catalog, stored, self.generation, store_text=self.settings.store_text, full=full)
+        yield from verify(self._catalog, stored, self.follow, store_text=self.settings.store_text, full=full)
 
-    def stats(self) -> Stats:
-        """Return figures of every stored collection and of the disk."""
+    def stats(self, *, collection: str | None = None) -> Stats:
+        """Return figures of one stored collection, or of all, and of the disk.
+
+        Raises:
+            NotFoundError: There is no such collection.
+        """
         from kb.maintain import Stats, collection_stats, disk_bytes
 
-        figures = []
-        if self._catalog is not None:
-            with self._catalog.read() as connection:
-                stored = cat.list_collections(connection)
-            figures = [collection_stats(self._catalog, one) for one in stored]
+        stored = self._chosen(collection)
+        figures = [collection_stats(self._catalog, one) for one in stored] if self._catalog else []
         storage = self.settings.storage
         return Stats(tuple(figures), disk_bytes(storage / cat.FILE_NAME), disk_bytes(storage / FOLDER))
 
@@ -262,12 +264,8 @@ class KnowledgeBase:
             self._encoders[model] = open_encoder(model, self.settings.models)
         return self._encoders[model]
 
-    def generation(self, stored: StoredCollection) -> Generation:
-        """Return the open index of a stored collection, up to date with the catalog; this process then owns it.
-
-        Raises:
-            LockedError: Another process owns the knowledge base.
-        """
+    def index(self, stored: StoredCollection) -> Generation:
+        """Return the open index of a stored collection; this process then owns it, or LockedError is raised."""
         created_by = {
             "kb:collection": stored.name,
             "kb:model": stored.recipe.model,
@@ -275,10 +273,21 @@ class KnowledgeBase:
             "kb:version": __version__,
         }
         self._own()
-        generation = self._ownership.generation(stored.generation, created_by=created_by)
+        generation, is_new = self._ownership.generation(stored.generation, created_by=created_by)
+        if is_new and self._catalog is not None:
+            # Whatever became of an earlier one: the catalog has all that it takes to fill this one.
+            with self._catalog.write() as connection:
+                cat.enqueue_all(connection, stored.id)
+        return generation
+
+    def follow(self, stored: StoredCollection) -> Generation:
+        """Bring the index of a stored collection up to date with the catalog and return it; as ``index``."""
+        generation = self.index(stored)
         assert self._catalog is not None
-        for _ in drain(self._catalog, stored, generation, store_text=self.settings.store_text):
-            pass
+        # One at a time: a thread that writes records it read before another's commit would undo what that one wrote.
+        with self._draining:
+            for _ in drain(self._catalog, stored, generation, store_text=self.settings.store_text):
+                pass
         return generation
 
     def own(self) -> cat.Catalog:
@@ -287,16 +296,19 @@ class KnowledgeBase:
         Raises:
             LockedError: Another process owns the knowledge base.
         """
-        self.settings.storage.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.catalog is None:
+            self.settings.storage.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._own()
-        if self._catalog is None:
+        if self.catalog is None:
             self._catalog = cat.open_catalog(self.settings.storage / cat.FILE_NAME, version=__version__)
+        assert self._catalog is not None
         return self._catalog
 
     def _own(self) -> None:
-        if self._ownership.take() and self._catalog is not None:
+        catalog = self.catalog
+        if self._ownership.take() and catalog is not None:
             # Whoever had the lock is gone; what its jobs were doing has ended.
-            with self._catalog.write() as connection:
+            with catalog.write() as connection:
                 cat.interrupt_running(connection)
 
     def _catch_up(self) -> None:
@@ -309,7 +321,7 @@ class KnowledgeBase:
         if behind and self._ownership.other_owner() is None:
             try:
                 for stored in behind:
-                    self.generation(stored)
+                    self.follow(stored)
             except (LockedError, DamagedError):
                 return  # searches then are exact, and say so; the next opening tries again
 
@@ -328,11 +340,29 @@ class KnowledgeBase:
             raise NotFoundError("there is no collection yet", hint="declare one in config.toml: [collections.NAME]")
         raise NotFoundError("there are several collections", hint=f"name one with -c: {', '.join(names)}")
 
+    def stored_for(self, name: str, declared: CollectionSettings) -> StoredCollection | None:
+        """Return the stored collection under its declaration, or None; another process may have stored it by now.
+
+        Raises:
+            SchemaMismatchError: The declaration does not fit what is stored.
+        """
+        stored = self._stored(name)
+        return None if stored is None else self._reconciled(stored, declared)
+
+    def stored_collections(self) -> list[StoredCollection]:
+        """Return every stored collection by name."""
+        if self.catalog is None:
+            return []
+        with self.catalog.read() as connection:
+            return cat.list_collections(connection)
+
+    def _chosen(self, name: str | None) -> list[StoredCollection]:
+        if name is not None:
+            self.collection(name)  # an unknown name is an error
+        return [stored for stored in self.stored_collections() if name in (None, stored.name)]
+
     def _stored(self, name: str) -> StoredCollection | None:
-        if self._catalog is None:
-            return None
-        with self._catalog.read() as connection:
-            return cat.find_collection(connection, name)
+        return next((stored for stored in self.stored_collections() if stored.name == name), None)
 
     def _reconciled(self, stored: StoredCollection, declared: CollectionSettings) -> StoredCollection:
         """Return the stored collection under its new declaration, where its documents fit that as they are."""
@@ -342,7 +372,8 @@ class KnowledgeBase:
             return replace(stored, schema=declared.schema)
         assert self._catalog is not None
         with self._catalog.read() as connection:
-            is_empty = cat.count_documents(connection, stored.id) == 0
+            # Nothing that a restoration could bring back, either.
+            is_empty = cat.last_update(connection, stored.id) is None
         found = mismatches(stored, declared, recipe)
         if found and not (is_empty and stored.recipe.model == recipe.model):
             raise SchemaMismatchError(
@@ -366,25 +397,3 @@ class KnowledgeBase:
         folder = self.settings.storage / _REJECTS
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
-
-
-def open_base(
-    path: str | os.PathLike[str], *, create: bool = True, encoders: Mapping[str, Encoder] | None = None
-) -> KnowledgeBase:
-    """Open the knowledge base in a folder; available as ``kb.open``.
-
-    Args:
-        path: The folder with ``config.toml``.
-        create: Whether to make a new one where there is none: the folder and a minimal ``config.toml``.
-        encoders: Models of your own, by the id that collections name.
-
-    Raises:
-        NoKnowledgeBaseError: There is none, and ``create`` is False.
-        ConfigError: Its ``config.toml`` cannot be used.
-        LockedError: This process has it open already.
-    """
-    root = Path(path).expanduser()
-    if create and not (root / config.FILE_NAME).exists():
-        root.mkdir(parents=True, exist_ok=True)
-        (root / config.FILE_NAME).write_text(f'[storage]\npath = "{config.DEFAULT_STORAGE}"\n')
-    return KnowledgeBase(config.load_settings(config.find_root(root)), encoders=encoders)

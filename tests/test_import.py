@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kb.ingest import Progress
     from tests.conftest import FakeEncoder
 
+LATER = "imported later, this row would replace that one"
 FILE_FORMATS = ("csv", "tsv", "json", "jsonl")
 
 
@@ -337,7 +338,7 @@ def test_faults_E17_the_second_row_of_an_id_is_rejected(format: str, tmp_path: P
     job = articles.import_file(path)
     assert (job.status, job.counts) == (JobStatus.PARTIAL, Counts(read=3, new=2, rejected=1, embedded=2))
     first = 1 if format == "jsonl" else 2
-    reason = f"id: 'a1' stands on line {first + 2} and already on line {first}"
+    reason = f"id: 'a1' stands on line {first + 2} and already on line {first}; {LATER}"
     assert reasons(articles, job) == [(first + 2, reason)]
     assert articles.get("a1").title == "First"
 
@@ -353,15 +354,19 @@ def test_faults_E17_an_id_in_two_files_of_one_job(tmp_path: Path, articles: kb.C
     one, two = save(tmp_path / "one.csv", some(2)), save(tmp_path / "two.csv", [article("a3"), article("a2")])
     job = articles.import_file(one, two)
     assert job.counts == Counts(read=4, new=3, rejected=1, embedded=3)
-    assert reasons(articles, job) == [(3, f"id: 'a2' stands on line 3 and already on line 3 of {one}")]
+    assert reasons(articles, job) == [(3, f"id: 'a2' stands on line 3 and already on line 3 of {one}; {LATER}")]
 
 
 def test_faults_E17_the_same_file_twice_in_one_job(tmp_path: Path, articles: kb.Collection) -> None:
     path = save(tmp_path / "in.csv", some(2))
-    job = articles.import_file(path, path)
-    assert (job.counts.read, job.counts.new) == (4, 2)
-    assert job.counts.unchanged + job.counts.rejected == 2
-    assert sorted(contents(articles)) == ["a1", "a2"]
+    with pytest.raises(UsageError) as raised:
+        articles.import_file(path, path)
+    assert (str(raised.value), raised.value.unchanged, raised.value.hint) == (
+        f"{path} is named twice",
+        "nothing was imported",
+        "name each file once",
+    )
+    assert articles.count() == 0
 
 
 def test_faults_E18_odd_ids_go_all_the_way(tmp_path: Path, articles: kb.Collection) -> None:
@@ -405,7 +410,7 @@ def test_faults_E18_two_spellings_of_one_id_collide(tmp_path: Path, articles: kb
             [article("\N{LATIN SMALL LETTER E WITH ACUTE}"), article("e\N{COMBINING ACUTE ACCENT}")],
         )
     )
-    assert reasons(articles, job) == [(3, "id: 'é' stands on line 3 and already on line 2")]
+    assert reasons(articles, job) == [(3, f"id: 'é' stands on line 3 and already on line 2; {LATER}")]
 
 
 @pytest.mark.parametrize("format", FILE_FORMATS)
@@ -721,7 +726,7 @@ def test_duplicates_across_an_interruption_are_still_found(
         articles.import_file(path)
     encoder.fail_on = None
     job = articles._base.resume(articles._base.jobs()[0].id)
-    assert reasons(articles, job) == [(202, "id: 'a1' stands on line 202 and already on line 2")]
+    assert reasons(articles, job) == [(202, f"id: 'a1' stands on line 202 and already on line 2; {LATER}")]
     assert articles.get("a1").title == "Title of a1"
 
 
@@ -742,7 +747,10 @@ def test_a_finished_job_cannot_be_resumed(tmp_path: Path, articles: kb.Collectio
     job = articles.import_file(save(tmp_path / "in.csv", some(1)))
     with pytest.raises(ConflictError) as raised:
         articles._base.resume(job.id)
-    assert (str(raised.value), raised.value.unchanged) == (f"the job {job.id} is done", "nothing was imported")
+    assert (str(raised.value), raised.value.unchanged) == (
+        f"the job {job.id} is done: there is nothing left to read",
+        "nothing was imported",
+    )
 
 
 def test_a_frame_cannot_be_read_a_second_time(articles: kb.Collection, encoder: FakeEncoder) -> None:

@@ -213,7 +213,7 @@ def test_many_equal_texts_do_not_hide_others(articles, base):
         assert connection.exec_driver_sql("SELECT count(*) FROM vectors").scalar_one() == 41
         vectors = cat.chunk_vectors(connection, 1, 256)
     assert len({row.tobytes() for row in vectors.matrix[:150]}) == 1
-    index = base.generation(stored(base))
+    index = base.follow(stored(base))
     copies = index.get([record_id(f"a{n}", 0) for n in range(150)])
     assert len({record.vector.tobytes() for record in copies.values()}) == 150
     for n in range(40):
@@ -230,7 +230,7 @@ def test_text_can_be_kept_out_of_the_index(root, encoder):
         articles = base.collection()
         articles.upsert(make(articles, "a1", body="canaryword"))
         articles.update("a1", body="canaryword again")
-        assert base.generation(stored(base)).get(["a1#0"])["a1#0"].text is None
+        assert base.follow(stored(base)).get(["a1#0"])["a1#0"].text is None
         assert articles.search("canaryword")[0].text == "Title of a1\n\ncanaryword again"
         assert list(base.verify(full=True)) == []
     files = [path for path in (root / ".kb" / FOLDER).rglob("*") if path.is_file()]
@@ -247,7 +247,7 @@ def test_the_queue_is_empty_after_every_write(articles, base):
     ):
         write()
         assert pending(base) == 0
-    assert base.generation(stored(base)).ids() == {"a1#0", "a2#0"}
+    assert base.follow(stored(base)).ids() == {"a1#0", "a2#0"}
 
 
 def test_faults_A2_what_was_committed_is_indexed_at_the_next_opening(root, encoder, monkeypatch):
@@ -269,7 +269,7 @@ def test_faults_A2_what_was_committed_is_indexed_at_the_next_opening(root, encod
         assert pending(base) == 4
     with kb.open(root, encoders={"fake": encoder}) as base:
         assert pending(base) == 0
-        index = base.generation(stored(base))
+        index = base.follow(stored(base))
         assert index.ids() == {"a2#0", "a3#0", "a4#0"}
         assert index.query(encoder.encode_query("Title of a4 glaciers"), 1)[0].document == "a4"
         assert base.collection().search("glaciers", limit=1)[0].id == "a4"
@@ -283,7 +283,7 @@ def test_faults_A2_a_process_that_dies_after_its_commit_loses_nothing(tmp_path):
     assert process.returncode == 9
     with kb.open(root) as base:
         assert pending(base) == 0
-        assert base.generation(stored(base)).ids() == {"a1#0"}
+        assert base.follow(stored(base)).ids() == {"a1#0"}
         assert [hit.id for hit in base.collection().search("glaciers")] == ["a1"]
         assert list(base.verify(full=True)) == []
 
@@ -410,7 +410,7 @@ def test_a_dropped_collection_leaves_nothing_in_the_index(articles, base):
     again = base.collection("articles")
     assert again.count() == 0
     again.upsert(make(again, "a2", tags=[]))
-    index = base.generation(stored(base))
+    index = base.follow(stored(base))
     assert index.ids() == {"a2#0"}
     assert "tags" not in index.get(["a2#0"])["a2#0"].metadata
     assert list(base.verify(full=True)) == []

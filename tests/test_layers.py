@@ -21,6 +21,7 @@ LAYERS = [
     ["kb.ingest", "kb.search", "kb.curate", "kb.maintain", "kb.evaluate", "kb.declaration"],
     ["kb.collection"],
     ["kb.knowledge_base", "kb.declare"],
+    ["kb.opening"],
     ["kb.cli"],
     ["kb.__main__"],
 ]

@@ -48,7 +48,7 @@ def generation(collection: kb.Collection) -> Generation:
     base = collection._base
     with base.catalog.read() as connection:
         stored = cat.find_collection(connection, collection.name)
-    return base.generation(stored)
+    return base.follow(stored)
 
 
 def records(collection: kb.Collection) -> dict[str, Record]:

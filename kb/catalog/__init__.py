@@ -7,7 +7,6 @@ from sqlalchemy import Connection
 from kb.catalog.collections import (
     StoredCollection,
     add_collection,
-    delete_collection,
     find_collection,
     list_collections,
     next_change,
@@ -24,6 +23,7 @@ from kb.catalog.documents import (
     delete_documents,
     first_chunks,
     get_chunks,
+    get_deleted,
     get_documents,
     get_documents_by_seq,
     get_revisions,
@@ -67,7 +67,7 @@ from kb.catalog.lookup import (
     matching_seqs,
     seqs_of,
 )
-from kb.catalog.queue import TARGETS, VECTORS, QueuedDocument, QueuePart, enqueue, forget, oldest, pending
+from kb.catalog.queue import TARGETS, VECTORS, QueuedDocument, QueuePart, enqueue, enqueue_all, forget, oldest, pending
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
 
 __all__ = [
@@ -101,15 +101,16 @@ __all__ = [
     "count_documents",
     "count_matching",
     "current_change",
-    "delete_collection",
     "delete_documents",
     "enqueue",
+    "enqueue_all",
     "find_collection",
     "find_job",
     "first_chunks",
     "forget",
     "found_chunks",
     "get_chunks",
+    "get_deleted",
     "get_documents",
     "get_documents_by_seq",
     "get_rejects",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import insert, select, text, update
 
 from kb.catalog.engine import now
 from kb.catalog.tables import collections, generations
@@ -93,13 +93,6 @@ def replace_schema(
     )
     _index_fields(connection, stored.id, schema)
     return replace(stored, schema=schema, recipe=recipe)
-
-
-def delete_collection(connection: Connection, stored: StoredCollection) -> None:
-    """Delete a collection with everything in it, vectors excepted: other collections may share them."""
-    for name in _field_indexes(connection, stored.id):
-        connection.execute(text(f'DROP INDEX "{name}"'))
-    connection.execute(delete(collections).where(collections.c.id == stored.id))
 
 
 def next_change(connection: Connection, collection_id: int) -> int:

@@ -243,10 +243,23 @@ def get_revisions(connection: Connection, collection_id: int, key: str) -> list[
         .where(revisions.c.collection_id == collection_id, revisions.c.key == key)
         .order_by(revisions.c.revision)
     )
-    return [
-        Revision(row.key, row.document_seq, row.revision, row.action, row.at, row.who, row.job_id, row.before)
-        for row in connection.execute(query)
-    ]
+    return [_revision(row) for row in connection.execute(query)]
+
+
+def get_deleted(connection: Connection, collection_id: int) -> list[Revision]:
+    """Return the deletions of the documents that are deleted now, newest first."""
+    live = select(documents.c.seq).where(documents.c.collection_id == collection_id, documents.c.key == revisions.c.key)
+    later = revisions.alias()
+    newer = select(later.c.id).where(
+        later.c.collection_id == collection_id, later.c.key == revisions.c.key, later.c.revision > revisions.c.revision
+    )
+    query = (
+        select(revisions)
+        .where(revisions.c.collection_id == collection_id, revisions.c.action == "delete")
+        .where(~live.exists(), ~newer.exists())
+        .order_by(revisions.c.id.desc())
+    )
+    return [_revision(row) for row in connection.execute(query)]
 
 
 def insert_documents(connection: Connection, rows: Sequence[dict[str, object]]) -> None:
@@ -352,6 +365,10 @@ def _query(collection_id: int | None) -> Select[Any]:
         documents.c.updated,
     )
     return query if collection_id is None else query.where(_of(collection_id))
+
+
+def _revision(row: Row[Any]) -> Revision:
+    return Revision(row.key, row.document_seq, row.revision, row.action, row.at, row.who, row.job_id, row.before)
 
 
 def _document(row: Row[Any]) -> StoredDocument:

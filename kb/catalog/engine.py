@@ -67,7 +67,8 @@ class Catalog:
 
 def _engine(path: Path) -> sqlalchemy.Engine:
     url = sqlalchemy.URL.create("sqlite", database=str(path))
-    engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    # As many connections as there are threads that want one: one that waits for another's could wait for ever.
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, max_overflow=-1)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine

@@ -54,6 +54,16 @@ def enqueue(connection: Connection, collection_id: int, items: Sequence[QueuedDo
         )
 
 
+def enqueue_all(connection: Connection, collection_id: int) -> None:
+    """Note that every document of the collection is missing from its indexes."""
+    for target in TARGETS:
+        connection.exec_driver_sql(
+            "INSERT INTO index_queue (target, collection_id, key, chunks_before)"
+            " SELECT ?, collection_id, key, 0 FROM documents WHERE collection_id = ? ORDER BY seq",
+            (target, collection_id),
+        )
+
+
 def oldest(connection: Connection, collection_id: int, target: str, limit: int) -> QueuePart | None:
     """Return up to ``limit`` oldest entries, each document once, or None when the index is up to date."""
     # Plain SQL through the driver: every search asks this first, and the answer is nearly always nothing.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from kb.cli import render
@@ -26,7 +28,7 @@ def get(options: Shared, id: str) -> None:
         if options.format == "json":
             render.print_json(found)
         else:
-            row = found if options.format == "jsonl" else render.flat(found)
+            row = found if options.format == "jsonl" else {"id": entry.id, **entry.fields}
             render.print_rows([row], options.format, columns=list(row))
         return
     made = render.table("field", "value", wrap=["value"])
@@ -45,8 +47,11 @@ def get(options: Shared, id: str) -> None:
 @click.option("-k", "--limit", metavar="N", type=click.IntRange(1), default=50, show_default=True, help="The most.")
 @click.option("--all", "all_", is_flag=True, help="All of them; the limit is ignored.")
 @click.option("--offset", metavar="N", type=click.IntRange(0), default=0, help="How many to skip.")
+@click.option("--deleted", is_flag=True, help="The deleted ones, to be restored; the last one first.")
 @shared
-def list_(options: Shared, where: str | None, sort: str | None, limit: int, all_: bool, offset: int) -> None:
+def list_(
+    options: Shared, where: str | None, sort: str | None, limit: int, all_: bool, offset: int, deleted: bool
+) -> None:
     """List documents by id, or sorted by a field.
 
     \b
@@ -54,6 +59,11 @@ def list_(options: Shared, where: str | None, sort: str | None, limit: int, all_
       kb list --where 'difficulty = "advanced"' --sort -rating --limit 5
       kb list --all --format csv > articles.csv
     """
+    if deleted:
+        if where is not None or sort is not None:
+            raise click.UsageError("--deleted goes without --where and --sort")
+        _list_deleted(options, None if all_ else limit, offset)
+        return
     descending = sort is not None and sort.startswith("-")
     with options.open() as base:
         collection = options.pick(base)
@@ -65,7 +75,8 @@ def list_(options: Shared, where: str | None, sort: str | None, limit: int, all_
             offset=offset,
         )
         total = collection.count(where)
-        names = [f.name for f in collection.schema.fields.values() if f.is_metadata]
+        fields = collection.schema.fields
+        names = [f.name for f in fields.values() if f.is_metadata]
     if options.format == "table":
         hidden = []
         if entries:
@@ -75,11 +86,24 @@ def list_(options: Shared, where: str | None, sort: str | None, limit: int, all_
         if hidden:
             options.note(f"no room for {', '.join(hidden)}; --format json shows everything")
     else:
-        objects = [render.entry_object(entry) for entry in entries]
-        rows = [render.flat(found) for found in objects] if options.format == "csv" else objects
-        columns = list(dict.fromkeys(["id", *(name for row in rows for name in row)]))
-        render.print_rows(rows, options.format, columns=columns)
+        # As CSV the same columns always, and nothing but fields: what is listed can be imported.
+        as_csv = options.format == "csv"
+        rows = [{"id": e.id, **e.fields} if as_csv else render.entry_object(e) for e in entries]
+        render.print_rows(rows, options.format, columns=["id", *fields])
     options.note(f"{len(entries):,} of {render.counted(total, 'document')}")
+
+
+def _list_deleted(options: Shared, limit: int | None, offset: int) -> None:
+    with options.open() as base:
+        found = options.pick(base).deleted()
+    some = found[offset:] if limit is None else found[offset : offset + limit]
+    rows = [asdict(entry) for entry in some]
+    columns = ["id", "revision", "at", "who"]
+    if options.format != "table":
+        render.print_rows(rows, options.format, columns=columns)
+    elif rows:
+        render.print_grid(rows, columns, first=["id"])
+    options.note(f"{len(some):,} of {render.counted(len(found), 'deleted document')}")
 
 
 @click.command()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -76,23 +75,29 @@ def delete(options: Shared, ids: tuple[str, ...], where: str | None, all_: bool,
       kb delete --where 'published < 2022-01-01' --yes
     """
     if sum((bool(ids), where is not None, all_)) != 1:
-        raise click.UsageError("name the documents by ID, or by --where FILTER, or say --all")
+        raise click.UsageError("name the documents in one way: by ID, by --where FILTER, or by --all")
+    from kb.schema import lookup_id
+
     with options.open() as base:
         collection = options.pick(base)
         if ids:
-            wanted = list(dict.fromkeys(ids))
+            wanted = list(dict.fromkeys(lookup_id(key) for key in ids))
         else:
             wanted = list(collection.keys(where))
             if where is not None and len(wanted) == collection.count() > 0 and not dry_run:
                 raise click.UsageError(f"the filter matches all {len(wanted):,} documents; say --all if that is meant")
-            if wanted and not dry_run and not yes:
-                _confirm(len(wanted), collection.count())
-        deleted = [key for key in wanted if key in set(collection.keys())] if dry_run else []
-        if not dry_run:
-            # Below any sensible transaction size; each part is complete in itself.
-            for start in range(0, len(wanted), 1_000):
-                deleted += collection.delete(*wanted[start : start + 1_000])
-    missing = [key for key in wanted if key not in set(deleted)]
+            if wanted and not (dry_run or yes or _is_confirmed(wanted, collection.count())):
+                options.note("nothing was deleted")
+                return 1
+        if dry_run:
+            existing = set(collection.keys())
+            deleted = [key for key in wanted if key in existing]
+        else:
+            # Each part is complete in itself, and no transaction is longer than one of an import.
+            parts = [collection.delete(*wanted[at : at + PART]) for at in range(0, len(wanted), PART)]
+            deleted = [key for part in parts for key in part]
+    gone = set(deleted)
+    missing = [key for key in wanted if key not in gone]
     _print_deleted(options, deleted, missing, dry_run=dry_run)
     if ids and missing:
         return 4 if not deleted else 3
@@ -115,7 +120,7 @@ def restore(options: Shared, ids: tuple[str, ...], revision: int | None) -> None
         raise click.UsageError("--revision takes one ID")
     with options.open() as base:
         outcome = options.pick(base).restore(*ids, revision=revision)
-    _print_put(options, outcome, list(dict.fromkeys(ids)))
+    _print_put(options, outcome, list(dict.fromkeys(ids)), verb="restored")
 
 
 def _pairs(values: tuple[str, ...]) -> dict[str, Any]:
@@ -131,22 +136,23 @@ def _pairs(values: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _json_object() -> dict[str, Any]:
-    try:
-        raw = json.loads(sys.stdin.read())
-    except (ValueError, RecursionError) as error:
-        raise click.UsageError(f"stdin is not JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise click.UsageError('stdin must hold one JSON object, e.g. {"id": "a1", "title": "…"}')
+    # By the reader of imports, which refuses what Python's own lets pass: a key given twice, NaN, endless nesting.
+    from kb.sources import Limits, read_object
+
+    raw, _, problem = read_object(sys.stdin.read().strip(), line=1, encoding="utf-8", limits=Limits())
+    if problem is not None:
+        raise click.UsageError(f'stdin must hold one JSON object, e.g. {{"id": "a1", "title": "…"}}: {problem}')
     return raw
 
 
-def _confirm(count: int, total: int) -> None:
+def _is_confirmed(wanted: list[str], total: int) -> bool:
     if not sys.stdin.isatty():
-        raise click.UsageError(f"this would delete {count:,} of {total:,} documents; say --yes to do it")
-    click.confirm(f"Delete {count:,} of {total:,} documents?", abort=True, err=True)
+        raise click.UsageError(f"this would delete {len(wanted):,} of {total:,} documents; say --yes to do it")
+    some = render.short(wanted[:5]) + (", …" if len(wanted) > 5 else "")
+    return click.confirm(f"Delete {len(wanted):,} of {total:,} documents ({some})?", err=True)
 
 
-def _print_put(options: Shared, outcome: Put, ids: list[str]) -> None:
+def _print_put(options: Shared, outcome: Put, ids: list[str], *, verb: str | None = None) -> None:
     counts = outcome.counts
     found = {
         "ids": ids,
@@ -162,8 +168,10 @@ def _print_put(options: Shared, outcome: Put, ids: list[str]) -> None:
         render.print_rows([found], options.format, columns=list(found))
     else:
         for key, action in zip(ids, outcome.actions, strict=True):
-            print(f"{render.short(key)}: {_WORDS[str(action)]}")
+            print(f"{render.short(key)}: {_WORDS[str(action)] if verb is None else verb}")
 
+
+PART: Final = 1_000
 
 _WORDS = {
     "new": "added",
@@ -174,7 +182,7 @@ _WORDS = {
 
 
 def _print_deleted(options: Shared, deleted: list[str], missing: list[str], *, dry_run: bool) -> None:
-    found = {"deleted": len(deleted), "missing": missing, "dry_run": dry_run}
+    found = {"deleted": len(deleted), "ids": deleted, "missing": missing, "dry_run": dry_run}
     if options.format == "json":
         render.print_json(found)
     elif options.format != "table":

@@ -145,9 +145,9 @@ def rejects(options: Shared, job_id: str) -> None:
         found = base.rejects(job_id)
         job = base.job(job_id)
     if options.format == "table":
-        made = render.table("line", "reason", right=["line"], wrap=["reason"])
+        made = render.table("row", "line", "reason", right=["row", "line"], wrap=["reason"])
         for reject in found:
-            made.add_row(str(reject.line), render.short(reject.reason, 1_000))
+            made.add_row(str(reject.number), str(reject.line), render.short(reject.reason, 1_000))
         if found:
             render.console().print(made)
     else:
@@ -197,11 +197,18 @@ def _run(options: Shared, base: KnowledgeBase, steps: Iterable[Progress]) -> Job
     except (KeyboardInterrupt, SystemExit):
         if last is not None and last.job.id:
             job = base.job(last.job.id)  # a batch may have been committed since the last step
+            if options.format == "json":
+                render.print_json(render.job_object(job))
             options.note(f"stopped after {job.counts.read:,} rows; go on with: kb jobs resume {job.id}")
         raise
     assert last is not None
     for note in last.notes:
         options.note(f"note: {note}")
+    for reject in last.rejects:
+        options.note(f"row {reject.number}, line {reject.line}: {render.short(reject.reason)}")
+    more = last.job.counts.rejected - len(last.rejects)
+    if more > 0:
+        options.note(f"and {render.counted(more, 'more reject')}")
     return last.job
 
 
@@ -284,34 +291,31 @@ def _print_job(options: Shared, job: Job, *, dry_run: bool) -> None:
         verb = "would import" if dry_run else "imported"
         print(f"{verb} {render.counted(counts.read, 'row')} into {job.collection}: {', '.join(parts) or 'nothing'}")
         name = f", job {job.id}" if job.id else ""
-        print(f"{render.counted(counts.embedded, 'text')} embedded, {job.seconds:.1f} s{name}")
+        embedded = "to embed" if dry_run else "embedded"
+        print(f"{render.counted(counts.embedded, 'text')} {embedded}, {job.seconds:.1f} s{name}")
     if job.rejects:
         options.note(f"rejected rows, with reasons: {job.rejects}")
         options.note("mend them there and import that file with the same options")
-
-
-_NUMBERS = ("read", "rejected", "seconds")
 
 
 def _list(options: Shared) -> None:
     with options.open() as base:
         found = base.jobs()
     if options.format == "table":
-        made = render.table(
-            "job", "status", "collection", "read", "rejected", "seconds", "input", right=_NUMBERS, wrap=["input"]
-        )
-        for job in found:
-            made.add_row(
-                job.id,
-                str(job.status),
-                job.collection,
-                f"{job.counts.read:,}",
-                f"{job.counts.rejected:,}",
-                f"{job.seconds:.1f}",
-                render.short(_details(job)["input"], 60),
-            )
-        if found:
-            render.console().print(made)
+        rows = [
+            {
+                "job": job.id,
+                "status": str(job.status),
+                "collection": job.collection,
+                "read": f"{job.counts.read:,}",
+                "rejected": f"{job.counts.rejected:,}",
+                "seconds": f"{job.seconds:.1f}",
+                "input": ", ".join(name.rpartition("/")[2] for name in _details(job)["input"]),
+            }
+            for job in found
+        ]
+        if rows:
+            render.print_grid(rows, list(rows[0]), first=["job", "status", "read", "rejected", "input"])
         options.note(render.counted(len(found), "job"))
     else:
         rows = [_details(job) for job in found]

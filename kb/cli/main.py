@@ -108,7 +108,8 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
-        _print_error(error.format_message(), "" if where is None else f"{where.command_path} --help shows how")
+        quote = "quote an argument that holds spaces" if "unexpected extra argument" in error.message else ""
+        _print_error(error.format_message(), quote, "" if where is None else f"{where.command_path} --help shows how")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)

@@ -110,6 +110,7 @@ def table(*headers: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) ->
         made.add_column(
             header,
             justify="right" if header in right else "left",
+            min_width=len(header),
             no_wrap=header not in wrap,
             overflow="fold" if header in wrap else "ellipsis",
         )
@@ -210,9 +211,3 @@ def job_object(job: Job) -> dict[str, Any]:
 def present(fields: Mapping[str, object]) -> dict[str, object]:
     """Return the fields that have a value."""
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def flat(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document's or hit's object with its fields beside its own keys, for CSV; a clash gets a prefix."""
-    own = {key: value for key, value in found.items() if key != "fields"}
-    return own | {(f"field_{k}" if k in own else k): v for k, v in found["fields"].items()}

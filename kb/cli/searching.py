@@ -45,10 +45,13 @@ def search(options: Shared, query: str, where: str | None, limit: int, min_score
     elif options.format == "table":
         _print_hits(hits, facets)
     else:
-        objects = [render.hit_object(hit) for hit in hits]
-        rows = objects if options.format == "jsonl" else [render.flat(found) for found in objects]
-        columns = list(dict.fromkeys(["id", "score", "text", "chunk", *(name for row in rows for name in row)]))
-        render.print_rows(rows, options.format, columns=columns)
+        own = ("id", "score", "chunk")
+        as_csv = options.format == "csv"
+        rows = [
+            {**{name: getattr(hit, name) for name in own}, **hit.fields} if as_csv else render.hit_object(hit)
+            for hit in hits
+        ]
+        render.print_rows(rows, options.format, columns=[*own, *schema.fields])
     options.note(str(hits.report))
     for note in (*hits.report.notes, *([hits.report.degraded] if hits.report.degraded else [])):
         options.note(f"note: {note}")
@@ -70,6 +73,8 @@ def compare(options: Shared, texts: tuple[str, ...], model: str | None) -> None:
     """
     if len(texts) < 2:
         raise click.UsageError("two texts or more are needed")
+    if not all(text.strip() for text in texts):
+        raise click.UsageError("one of the texts is empty")
     comparison = _comparison(options, texts, model)
     if options.format == "table":
         _print_comparison(comparison)

@@ -10,6 +10,8 @@ import click
 from kb.cli import render
 from kb.cli.options import Shared, shared
 
+_NUMBERS = ("dimension", "window", "size (MB)")
+
 
 @click.command()
 @click.argument("folder", required=False, metavar="[DIR]")
@@ -89,10 +91,8 @@ def collections(options: Shared) -> None:
         render.print_rows(rows, options.format, columns=["name", "documents", "model", "key", "text", "fields"])
         return
     for row in rows:
+        print(f"{row['name']}: {render.counted(row['documents'], 'document')}, {row['model']}")
         made = render.table("field", "type", wrap=["type"])
-        made.title = f"{row['name']}: {render.counted(row['documents'], 'document')}, {row['model']}"
-        made.title_justify = "left"
-        made.title_style = "bold"
         for field, described in row["fields"].items():
             made.add_row(field, described)
         render.console().print(made)
@@ -133,10 +133,10 @@ def models(options: Shared) -> None:
         render.print_rows(rows, options.format, columns=list(rows[0]))
         return
     made = render.table(
-        "model", "dimension", "window", "size", "local", "verified", right=("dimension", "window", "size")
+        "model", "dimension", "window", "size (MB)", "local", "verified", right=_NUMBERS, wrap=["model"]
     )
     for m in found:
-        size = f"{m.size_bytes / 1e6:,.0f} MB" if m.size_bytes else "–"
+        size = f"{m.size_bytes / 1e6:,.0f}" if m.size_bytes else "–"
         verified = {True: "yes", False: "no", None: "–"}[m.verified]
         made.add_row(m.id, str(m.dimension or "–"), str(m.window or "–"), size, "yes" if m.local else "no", verified)
     render.console().print(made)

@@ -21,7 +21,7 @@ def stats(options: Shared) -> None:
       kb stats --format json
     """
     with options.open() as base:
-        found = base.stats()
+        found = base.stats(collection=options.collection)
     if options.format == "json":
         render.print_json(asdict(found))
         return
@@ -51,7 +51,7 @@ def verify(options: Shared, full: bool) -> int:
       kb verify --full --format json
     """
     with options.open() as base:
-        problems = list(base.verify(full=full))
+        problems = list(base.verify(collection=options.collection, full=full))
     rows = [asdict(problem) for problem in problems]
     if options.format == "table":
         made = render.table("code", "collection", "id", "difference", wrap=["difference"])
@@ -59,8 +59,7 @@ def verify(options: Shared, full: bool) -> int:
             made.add_row(problem.code, problem.collection, render.short(problem.id, 60), render.short(problem.message))
         if problems:
             render.console().print(made)
-        else:
-            print("no differences")
     else:
         render.print_rows(rows, options.format, columns=["code", "collection", "id", "message"])
+    options.note(render.counted(len(problems), "difference") if problems else "no differences")
     return 12 if problems else 0

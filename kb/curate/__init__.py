@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from kb.curate.edit import (
+    DeletedEntry,
     Entry,
     HistoryEntry,
     count,
     delete,
+    deleted,
     get,
     history,
     list_entries,
@@ -16,10 +18,12 @@ from kb.curate.edit import (
 )
 
 __all__ = [
+    "DeletedEntry",
     "Entry",
     "HistoryEntry",
     "count",
     "delete",
+    "deleted",
     "get",
     "history",
     "list_entries",

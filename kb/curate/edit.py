@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from kb import catalog as cat
-from kb.errors import NotFoundError, nearest
+from kb.errors import ConflictError, NotFoundError, nearest
 from kb.write import Put, Target, put, remove
 
 if TYPE_CHECKING:
@@ -69,6 +69,16 @@ class HistoryEntry:
     job: str | None
     changed: tuple[str, ...]
     fields: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedEntry:
+    """A deleted document: its key, the revision that deleted it, when in UTC, and who did it."""
+
+    id: str
+    revision: int
+    at: str
+    who: str
 
 
 def get(catalog: cat.Catalog, collection: cat.StoredCollection, key: str) -> Entry:
@@ -145,7 +155,8 @@ def restore(target: Target, keys: Sequence[str], *, revision: int | None = None)
     """Bring deleted documents back, or set one document back to what it was after a revision.
 
     Raises:
-        NotFoundError: An id never existed, is not deleted, or has no such revision; nothing was changed.
+        NotFoundError: An id never existed, or has no such revision; nothing was changed.
+        ConflictError: A document is not deleted, and no revision is named; nothing was changed.
     """
     with target.catalog.writing:
         with target.catalog.read() as connection:
@@ -173,6 +184,13 @@ def history(catalog: cat.Catalog, collection: cat.StoredCollection, key: str) ->
             HistoryEntry(revision.number, revision.action, revision.at, revision.who, revision.job, changed, fields)
         )
     return entries
+
+
+def deleted(catalog: cat.Catalog, collection: cat.StoredCollection) -> list[DeletedEntry]:
+    """Return the documents that are deleted and can be restored, the last one first."""
+    with catalog.read() as connection:
+        found = cat.get_deleted(connection, collection.id)
+    return [DeletedEntry(one.key, one.number, one.at, one.who) for one in found]
 
 
 def delete(target: Target, keys: Sequence[str]) -> list[str]:
@@ -214,7 +232,7 @@ def _past(connection: cat.Connection, collection: cat.StoredCollection, key: str
     if revision is None:
         last = revisions[-1]
         if last.action != "delete" or last.before is None:
-            raise NotFoundError(
+            raise ConflictError(
                 f"the document '{key}' is not deleted",
                 unchanged="nothing was restored",
                 hint=f"to set it back, name a revision: kb history {key}, then kb restore {key} --revision N",

@@ -25,8 +25,8 @@ MAX_RESULTS: Final = 10_000
 JITTER: Final = 1e-3
 _HNSW: Final = {
     "space": "cosine",
-    "ef_construction": 200,
-    "ef_search": 200,
+    "ef_construction": 100,
+    "ef_search": 100,
     "max_neighbors": 16,
     "sync_threshold": 5_000,
 }
@@ -191,8 +191,8 @@ class VectorIndex:
                 raise
             raise DamagedError(f"the vector index in {path} cannot be opened: {error}", hint="kb verify") from error
 
-    def generation(self, name: str, *, created_by: Mapping[str, str]) -> Generation:
-        """Return a generation, made on first use with cosine distance and without an embedding function.
+    def generation(self, name: str, *, created_by: Mapping[str, str]) -> tuple[Generation, bool]:
+        """Return a generation and whether this call made it: with cosine distance, without an embedding function.
 
         Args:
             name: Of the Chroma collection.
@@ -203,11 +203,10 @@ class VectorIndex:
         """
         names = {c.name if hasattr(c, "name") else str(c) for c in self._client.list_collections()}
         if name not in names:
-            return Generation(
-                self._client.create_collection(
-                    name, configuration={"hnsw": dict(_HNSW)}, metadata=dict(created_by), embedding_function=None
-                )
+            made = self._client.create_collection(
+                name, configuration={"hnsw": dict(_HNSW)}, metadata=dict(created_by), embedding_function=None
             )
+            return Generation(made), True
         collection = self._client.get_collection(name, embedding_function=None)
         stored = collection.configuration_json
         function = (stored.get("embedding_function") or {}).get("type", "legacy")
@@ -218,14 +217,7 @@ class VectorIndex:
                 unchanged="nothing was read from it",
                 hint="it was not made by kb: move the folder away and it is built again from the catalog",
             )
-        return Generation(collection)
-
-    def drop(self, name: str) -> None:
-        """Delete a generation: its records first, for a dropped collection keeps its memory and files."""
-        if name in {c.name if hasattr(c, "name") else str(c) for c in self._client.list_collections()}:
-            generation = Generation(self._client.get_collection(name, embedding_function=None))
-            generation.delete(sorted(generation.ids()))
-            self._client.delete_collection(name)
+        return Generation(collection), False
 
     def close(self) -> None:
         """Close Chroma so that the folder can be opened again by this process."""

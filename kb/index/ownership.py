@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from kb.index.chroma import Generation, VectorIndex
 
-WAIT_SECONDS: Final = 1.2
-"""How long a writer waits for the lock: longer than a short reading command holds it, well below two seconds."""
+WAIT_SECONDS: Final = 0.5
+"""How long a writer waits for the lock: longer than a look at it takes, and refused within two seconds all told."""
 
 
 class Ownership:
@@ -68,8 +68,10 @@ class Ownership:
                 return None
             return read_owner(self._storage) or Owner(0, "?", "?", "?")
 
-    def generation(self, name: str, *, created_by: dict[str, str]) -> Generation:
-        """Return an open generation, opening Chroma at the first call; takes the lock first.
+    def generation(self, name: str, *, created_by: dict[str, str]) -> tuple[Generation, bool]:
+        """Return an open generation and whether it is new and empty, opening Chroma at the first call.
+
+        Takes the lock first.
 
         Raises:
             LockedError: Another process holds the lock.
@@ -78,21 +80,14 @@ class Ownership:
         """
         with self._guard:
             self.take()
-            if name not in self._generations:
-                if self._index is None:
-                    from kb.index.chroma import VectorIndex
+            if name in self._generations:
+                return self._generations[name], False
+            if self._index is None:
+                from kb.index.chroma import VectorIndex
 
-                    self._index = VectorIndex(self._storage)
-                self._generations[name] = self._index.generation(name, created_by=created_by)
-            return self._generations[name]
-
-    def drop(self, name: str) -> None:
-        """Delete a generation with its files."""
-        with self._guard:
-            self.generation(name, created_by={})
-            del self._generations[name]
-            assert self._index is not None
-            self._index.drop(name)
+                self._index = VectorIndex(self._storage)
+            self._generations[name], is_new = self._index.generation(name, created_by=created_by)
+            return self._generations[name], is_new
 
     def close(self) -> None:
         """Close Chroma, then give up the lock."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kb.catalog import Job
+    from kb.catalog import Job, Reject
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,14 @@ class Progress:
         position: How much of the input has been read, in bytes (rows for a data frame).
         total: How much there is, in the same unit; None when that is unknown.
         notes: What a reader should know that no count says, e.g. that a file is empty.
+        rejects: The first few rows that this run rejected.
     """
 
     job: Job
     position: int
     total: int | None
     notes: tuple[str, ...] = ()
+    rejects: tuple[Reject, ...] = ()
 
 
 def last_of(steps: Iterator[Progress], on_progress: Callable[[Progress], None] | None) -> Job:

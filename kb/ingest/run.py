@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 FIRST_BATCH: Final = 64
 MAX_BATCH: Final = 4_000
 BATCH_SECONDS: Final = 2.0
+SHOWN_REJECTS: Final = 3
+"""How many rejects a progress carries: often one look is enough to see what is wrong with all of them."""
+_JOB_PREFIX: Final = re.compile(r"^\d{8}-\d{6}-[0-9a-f]{6}-")
 
 
 @dataclass
@@ -53,6 +58,7 @@ class _Run:
     began: float
     seen: dict[bytes, tuple[int, str, int]] = field(default_factory=dict)
     writer: RejectWriter | None = None
+    first_rejects: list[Reject] = field(default_factory=list)
     read: int = 0
     batch_rows: int = FIRST_BATCH
 
@@ -76,11 +82,16 @@ def import_files(
         UsageError: The mapping does not fit.
         EncoderError: The model failed; what was committed before stays.
     """
+    twice = [name for name in request.files if request.files.count(name) > 1]
+    if twice:
+        raise UsageError(f"{twice[0]} is named twice", unchanged="nothing was imported", hint="name each file once")
     sources = [
         open_source(name, format=None if request.input is None else Format(request.input), encoding=request.encoding)
         for name in request.files
     ]
-    request = replace(request, fingerprints=tuple(_fingerprint(s) for s in sources))
+    # A job can be resumed from any folder.
+    places = tuple(name if name == "-" else os.path.abspath(name) for name in request.files)  # noqa: PTH100 - no links
+    request = replace(request, files=places, fingerprints=tuple(_fingerprint(s) for s in sources))
     yield from _import(target, request, sources, rejects_folder=rejects_folder, dry_run=dry_run)
 
 
@@ -102,7 +113,11 @@ def resume_import(target: Target, job: Job, *, rejects_folder: Path) -> Iterator
     """
     request = ImportRequest.from_json(job.request)
     if job.status not in (JobStatus.INTERRUPTED, JobStatus.FAILED):
-        raise ConflictError(f"the job {job.id} is {job.status}", unchanged="nothing was imported")
+        raise ConflictError(
+            f"the job {job.id} is {job.status}: there is nothing left to read",
+            unchanged="nothing was imported",
+            hint=f"mend its rejected rows and import them: {job.rejects}" if job.rejects else "",
+        )
     if any(fingerprint is None for fingerprint in request.fingerprints):
         raise ConflictError(
             f"the job {job.id} read {request.files[0]}, which cannot be read a second time",
@@ -200,6 +215,8 @@ def _batches(run: _Run, source: Source, columns: Columns) -> Iterator[_Batch]:
         batch.read += 1
         if isinstance(outcome, Reject):
             batch.rejects.append(outcome)
+            if len(run.first_rejects) < SHOWN_REJECTS:
+                run.first_rejects.append(outcome)
             _write_reject(run, source, row, outcome)
         else:
             batch.documents.append(outcome)
@@ -224,7 +241,10 @@ def _document(run: _Run, source: Source, columns: Columns, row: Row) -> Document
     first = run.seen.setdefault(key, (run.read, source.name, row.line))
     if first[0] != run.read:
         place = f"line {first[2]}" if first[1] == source.name else f"line {first[2]} of {first[1]}"
-        reason = f"{columns.schema.key}: {document.id!r} stands on line {row.line} and already on {place}"
+        reason = (
+            f"{columns.schema.key}: {document.id!r} stands on line {row.line} and already on {place}; "
+            "imported later, this row would replace that one"
+        )
         return Reject(source.name, row.number, row.line, reason)
     return document
 
@@ -233,11 +253,16 @@ def _write_reject(run: _Run, source: Source, row: Row, reject: Reject) -> None:
     if run.rehearsal is not None:
         return
     if run.writer is None:
-        name = "input" if source.name.startswith("<") else source.name.rpartition("/")[2]
-        path = str(run.rejects_folder / f"{run.job.id}-{name.partition('.')[0]}.rejects.{source.format}")
+        path = str(run.rejects_folder / f"{run.job.id}-{_short_name(source)}.rejects.{source.format}")
         run.writer = open_rejects(path, source, resume_at=None)
         run.job = replace(run.job, rejects=path)
     run.writer.write(row, reject.reason)
+
+
+def _short_name(source: Source) -> str:
+    """Return the input's name without folder and suffix; of a reject file, the name of what it came from."""
+    name = "input" if source.name.startswith("<") else source.name.rpartition("/")[2].partition(".")[0]
+    return _JOB_PREFIX.sub("", name)[:40] or "input"
 
 
 def _commit(run: _Run, source: Source, batch: _Batch) -> None:
@@ -300,6 +325,7 @@ def _progress(run: _Run, sources: list[Source]) -> Progress:
         sum(source.position for source in sources),
         None if None in totals else sum(t for t in totals if t is not None),
         tuple(note for source in sources for note in source.notes),
+        tuple(run.first_rejects),
     )
 
 

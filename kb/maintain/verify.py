@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from kb import catalog as cat
-from kb.errors import DamagedError, LockedError, MismatchError
+from kb.errors import DamagedError, MismatchError
 from kb.index import record_id
 from kb.schema import content_hash
 from kb.write import records_of
@@ -61,6 +61,9 @@ def verify(
         generation: Returns the open index of one.
         store_text: Whether records keep text.
         full: Look at every value.
+
+    Raises:
+        LockedError: Another process owns the index.
     """
     with catalog.read() as connection:
         for (message,) in connection.exec_driver_sql("PRAGMA quick_check").all():
@@ -73,9 +76,6 @@ def verify(
             yield from _catalog_problems(catalog, collection)
         try:
             index = generation(collection)
-        except LockedError as error:
-            yield Problem("index", collection.name, "", f"cannot be compared: {error}")
-            continue
         except (DamagedError, MismatchError) as error:
             yield Problem("index", collection.name, "", str(error))
             continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -258,8 +258,9 @@ class Field:
             if self.type in (FieldType.DATE, FieldType.DATETIME):
                 return self.parse(value)
             return check_string(value, MAX_TEXT_BYTES if self.type is FieldType.TEXT else MAX_STR_BYTES)
-        if isinstance(value, datetime) and self.type is FieldType.DATETIME:
-            return to_utc(value)
+        if isinstance(value, date) and self.type is FieldType.DATETIME:
+            # A day stands for its first instant in UTC, as it does in a filter.
+            return to_utc(value if isinstance(value, datetime) else datetime.combine(value, time.min))
         if isinstance(value, bool):
             return value
         if isinstance(value, int) and self.type in (FieldType.INT, FieldType.FLOAT):

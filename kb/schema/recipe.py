@@ -28,6 +28,8 @@ class Recipe:
         model: The model id.
         document_prompt: What the model wants before a document.
         query_prompt: What the model wants before a query.
+        weights: Tells models of one id apart: 0 for the first that the catalog has met, 1 for other weights under the
+            same id, and so on.
     """
 
     template: str
@@ -36,6 +38,7 @@ class Recipe:
     model: str
     document_prompt: str = ""
     query_prompt: str = ""
+    weights: int = 0
 
     @property
     def hash(self) -> str:
@@ -44,8 +47,8 @@ class Recipe:
 
     @property
     def space(self) -> str:
-        """32 hexadecimal digits of what a vector depends on once its text is given: the model and its prompt."""
-        return content_hash(self.model, self.document_prompt).hex()
+        """32 hexadecimal digits of what a vector depends on once its text is given: the weights and the prompt."""
+        return content_hash(self.model, self.document_prompt, str(self.weights)).hex()
 
     def to_json(self) -> str:
         """Return the recipe as canonical JSON."""

@@ -94,7 +94,9 @@ class Schema:
         if not problems:
             problems = self._text_problems(document)
         if problems:
-            raise DocumentError(_summary(values.get("id"), problems), problems=tuple(problems))
+            raise DocumentError(
+                _summary(values.get("id"), problems), problems=tuple(problems), unchanged="nothing was stored of it"
+            )
         return document
 
     def with_changes(
@@ -115,7 +117,9 @@ class Schema:
         if "id" in changes:
             problems.insert(0, "id: cannot be changed; add a document under the new id and delete this one")
         if problems:
-            raise DocumentError(_summary(document.id, problems), problems=tuple(problems))
+            raise DocumentError(
+                _summary(document.id, problems), problems=tuple(problems), unchanged="nothing was changed"
+            )
         present = {name: document.__dict__.get(name) for name in self.fields}
         merged = {**present, **{name: typed.get(name) for name in changes}, "id": document.id}
         return self.document(merged, textual=False, separators={})
@@ -157,6 +161,13 @@ class Schema:
         Raises:
             DocumentError: As ``document``.
         """
+        if not isinstance(document, Document):
+            raise DocumentError(
+                f"{type(document).__name__} is not a document",
+                problems=("not a document",),
+                unchanged="nothing was stored",
+                hint="pass documents one by one: upsert(Article(id=…, …), …)",
+            )
         values: dict[str, object] = {name: document.__dict__.get(name) for name in self.fields}
         return self.document({"id": document.id, **values}, textual=False, separators={})
 
@@ -252,6 +263,8 @@ def _check_field(declared: Field) -> None:
             f"'{name}' cannot name a field",
             hint="use letters, digits and _, a letter first; map the column: --map 'COLUMN=field'",
         )
+    if name == "id":
+        raise SchemaError("the id is always there, it is not declared as a field", hint="leave it out")
     if name.lower() in RESERVED or (name.startswith("model_") and hasattr(pydantic.BaseModel, name)):
         raise SchemaError(
             f"the field name '{name}' is reserved", hint=f"choose another name and map the column: --map {name}=NAME"
@@ -321,7 +334,7 @@ def _split_list(text: str, separator: str | None) -> list[str]:
     except (ValueError, RecursionError):
         items = None
     if not isinstance(items, list) or any(isinstance(item, list | dict) or item is None for item in items):
-        raise ValueError('is not a list (say how to split it: --split FIELD=";")')
+        raise ValueError('is not a list (write ["a", "b"], or give the field a separator)')
     return [item if isinstance(item, str) else json.dumps(item) for item in items]
 
 

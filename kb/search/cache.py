@@ -68,6 +68,7 @@ class VectorCache:
         self._collection_id = collection_id
         self._dimension = dimension
         self._change = -1
+        self._counted = (-1, 0)
         self._used = 0
         self._seqs = np.empty(0, dtype=np.int64)
         self._ordinals = np.empty(0, dtype=np.int32)
@@ -102,10 +103,12 @@ class VectorCache:
                 self._append(fresh)
         self._change = change
 
-    @property
-    def chunks(self) -> int:
-        """How many chunks have their vectors here, as of the last ``refresh``."""
-        return len(self._order)
+    def count_chunks(self, connection: Connection) -> int:
+        """Return how many chunks the collection has; counted once for each state of it."""
+        change = cat.current_change(connection, self._collection_id)
+        if self._counted[0] != change:
+            self._counted = (change, cat.count_chunks(connection, self._collection_id))
+        return self._counted[1]
 
     def scan(self, query: np.ndarray) -> Scored:
         """Return the score of every chunk with the query."""

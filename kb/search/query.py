@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -50,18 +49,19 @@ class Query:
         Raises:
             QueryError: The text is blank or cannot be encoded, or a number is out of range.
         """
+        if not isinstance(self.text, str) or isinstance(self.limit, bool) or not isinstance(self.limit, int):
+            raise QueryError("the query must be text and the limit a whole number")
         if not self.text.strip():
             raise QueryError("the query is empty", hint="say what to look for; kb list shows documents without a query")
         try:
             self.text.encode()
         except UnicodeEncodeError as error:
             raise QueryError(f"the query is not valid Unicode at character {error.start}") from None
-        if isinstance(self.limit, bool) or not 1 <= self.limit <= MAX_LIMIT:
+        if not 1 <= self.limit <= MAX_LIMIT:
             raise QueryError(f"limit must be from 1 to {MAX_LIMIT:,}, not {self.limit}")
         if self.min_score is not None and not -1.0 <= self.min_score <= 1.0:
-            shown = "not a number" if math.isnan(self.min_score) else f"{self.min_score:g}"
             raise QueryError(
-                f"min_score must be from -1 to 1, not {shown}",
+                f"min_score must be from -1 to 1, not {self.min_score:g}",
                 hint="it is a cosine similarity: 1 is the same meaning, 0 is unrelated",
             )
 
@@ -129,11 +129,12 @@ class Report:
 
     def __str__(self) -> str:
         """Return the report on one line."""
-        parts = [f"returned {self.returned} of {self.limit}", f"{self.candidates:,} candidates"]
+        candidates = f"{self.candidates:,} candidate" + ("" if self.candidates == 1 else "s")
+        parts = [f"returned {self.returned} of {self.limit}", candidates]
         if self.min_score is not None:
             parts.append(f"{self.below_min_score:,} below {self.min_score:g}")
         if self.best_rejected is not None:
-            parts.append(f"best rejected {self.best_rejected.score:.2f}")
+            parts.append(f"best rejected {self.best_rejected.score:.3f}")
         parts.append(f"{self.strategy}, {self.milliseconds:.0f} ms")
         return " · ".join(parts)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from kb import catalog as cat
+from kb.embed import check_vectors
 from kb.errors import DamagedError, LockedError
 from kb.filters import check
 from kb.index import JITTER, to_where
@@ -46,7 +47,8 @@ class Searchable:
         collection: Its stored declaration.
         cache: Its vectors in memory.
         encoder: Returns its model, compared with the stored fingerprint at the first call.
-        generation: Returns the open index, up to date with the catalog.
+        index: Returns the open index.
+        follow: Brings the index up to date with the catalog and returns it.
         other_owner: Returns the other process that owns the index, or None.
         searches: How many searches this object has served.
         conditions: Filters that have been compiled, the last few.
@@ -56,7 +58,8 @@ class Searchable:
     collection: cat.StoredCollection
     cache: VectorCache
     encoder: Callable[[], Encoder]
-    generation: Callable[[], Generation]
+    index: Callable[[], Generation]
+    follow: Callable[[], Generation]
     other_owner: Callable[[], Owner | None]
     searches: int = field(default=0)
     conditions: dict[Filter | None, cat.Condition] = field(default_factory=dict)
@@ -118,10 +121,10 @@ def search(on: Searchable, query: Query) -> Hits:
     if query.filter is not None:
         query = replace(query, filter=check(query.filter, on.collection.schema))
     text, notes = _embeddable(on, query)
-    vector = on.encoder().encode_query(text)
+    vector = check_vectors(on.encoder().encode_query(text).reshape(1, -1), 1, on.collection.dimension)[0]
     owner = on.other_owner()
     degraded = None if owner is None else f"the index is owned by {owner}; answered exactly from the catalog"
-    with on.catalog.read() as connection, on.cache.guard:
+    with on.cache.guard, on.catalog.read() as connection:
         one = _Search(on, query, vector, connection, on.condition(query.filter))
         try:
             found = _plan(one, may_use_index=owner is None)
@@ -179,11 +182,7 @@ def _plan(one: _Search, *, may_use_index: bool) -> _Found:
 
 
 def _chunks(one: _Search) -> int:
-    cache = one.on.cache
-    if cache.is_loaded:
-        cache.refresh(one.connection)
-        return cache.chunks
-    return cat.count_chunks(one.connection, one.on.collection.id)
+    return one.on.cache.count_chunks(one.connection)
 
 
 def _compare(one: _Search, seqs: Sequence[int]) -> _Found:
@@ -215,8 +214,10 @@ def _scan(one: _Search, chunks: int) -> _Found:
 
 def _ask_chroma(one: _Search, chunks: int) -> _Found:
     """Let Chroma propose, and compare the documents that it names exactly."""
-    generation = one.on.generation()
-    proposals = max(4 * one.query.limit, 50)
+    behind = cat.oldest(one.connection, one.on.collection.id, cat.VECTORS, 1) is not None
+    generation = one.on.follow() if behind else one.on.index()
+    first = max(2 * one.query.limit, 20)
+    proposals = first
     while True:
         found = _propose(one, generation, proposals, None)
         if _is_enough(one, found) or proposals >= min(chunks, 2_000):
@@ -226,7 +227,7 @@ def _ask_chroma(one: _Search, chunks: int) -> _Found:
         return found
     where = None if one.query.filter is None else to_where(one.query.filter, one.on.collection.schema)
     if where is not None and not one.on.cache.fits(chunks):
-        found = _propose(one, generation, max(4 * one.query.limit, 50), where)
+        found = _propose(one, generation, first, where)
         if _is_enough(one, found):
             return found
     return _scan(one, chunks)

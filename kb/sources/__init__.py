@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kb.sources.frame import FrameSource, open_frame
 from kb.sources.input import SourceFingerprint
+from kb.sources.json_text import read_object
 from kb.sources.opening import open_source
 from kb.sources.rejects import RejectWriter, open_rejects
 from kb.sources.row import Limits, Row
@@ -21,5 +22,6 @@ __all__ = [
     "open_frame",
     "open_rejects",
     "open_source",
+    "read_object",
     "to_frame",
 ]

@@ -25,8 +25,8 @@ _AS_THEY_ARE: Final = (str, bool, int, dict, dt.date)
 class FrameSource:
     """A pandas data frame.
 
-    Missing values (NaN, NaT, ``pd.NA``) are None. A column of floats that has gaps and otherwise only whole numbers
-    gives ints: that is what pandas makes of a column of ints with gaps. A column of timestamps without a zone that are
+    Missing values (NaN, NaT, ``pd.NA``) are None. A whole float gives an int, which fits int and float fields alike:
+    floats are what pandas makes of ints as soon as a column has a gap. A column of timestamps without a zone that are
     all midnight gives dates. Every other value keeps its type; the index is left out.
     """
 
@@ -123,7 +123,7 @@ def _converter(column: pd.Series[Any]) -> Callable[[Any], object]:
 
     present = column.dropna()
     kind = column.dtype
-    if pd.api.types.is_float_dtype(kind) and 0 < len(present) < len(column) and bool((present % 1 == 0).all()):
+    if pd.api.types.is_float_dtype(kind):
         return _whole
     if pd.api.types.is_datetime64_dtype(kind) and len(present) and bool((present.dt.normalize() == present).all()):
         return _day
@@ -132,7 +132,7 @@ def _converter(column: pd.Series[Any]) -> Callable[[Any], object]:
 
 def _whole(value: Any) -> object:
     value = _python(value)
-    return int(value) if isinstance(value, float) else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _day(value: Any) -> object:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kb import catalog as cat
 from kb.chunks import split
-from kb.errors import ConflictError
+from kb.errors import ConflictError, UsageError
 from kb.schema import content_hash
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def put(
 
     Args:
         target: The collection.
-        documents: Checked by its schema, no id twice.
+        documents: Checked by its schema.
         job: The job that the revisions are recorded for.
         restoring: Record the revisions as restorations.
         record: Called inside the transaction with the outcome, so that a job's counts commit with its work.
@@ -95,9 +95,13 @@ def put(
             the texts that would have been embedded, so that a later batch counts none of them twice.
 
     Raises:
+        UsageError: An id is given twice; nothing was written.
         EncoderError: The model failed; nothing was written.
     """
     rendered = [target.collection.schema.render(document) for document in documents]
+    if len({r.id for r in rendered}) < len(rendered):
+        twice = next(key for key, number in Counter(r.id for r in rendered).items() if number > 1)
+        raise UsageError(f"the document '{twice}' is given twice", unchanged="nothing was written")
     with target.catalog.writing:
         changes, actions = _decide(target, rendered)
         chunks = [chunk for change in changes for chunk in change.chunks]
