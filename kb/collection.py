@@ -14,7 +14,7 @@ from kb import __version__, curate, ingest
 from kb import catalog as cat
 from kb.chunks import Chunking
 from kb.declaration import check_model, make_recipe
-from kb.errors import DamagedError, NotFoundError, UsageError
+from kb.errors import DamagedError, MismatchError, NotFoundError, UsageError
 from kb.filters import check, parse
 from kb.ingest import ImportRequest, Progress, UnknownColumns, last_of
 from kb.schema import Document, lookup_id
@@ -91,9 +91,8 @@ class Collection:
             progress: Called after every commit.
 
         Raises:
-            SourceError: A file cannot be read as a whole.
+            SourceError, EncoderError: A file cannot be read, or the model failed; rows committed before stay.
             LockedError: Another process owns the knowledge base.
-            EncoderError: The model failed; rows committed before stay.
         """
         if not files:
             raise UsageError("no file to import is named")
@@ -156,14 +155,9 @@ class Collection:
         return self.change(key, changes, textual=False)
 
     def change(
-        self,
-        key: str,
-        changes: Mapping[str, object],
-        *,
-        textual: bool,
-        separators: Mapping[str, str] | None = None,
+        self, key: str, changes: Mapping[str, object], *, textual: bool, separators: Mapping[str, str] | None = None
     ) -> Put:
-        """Change some fields of a document given by name; as ``update``, with values as text when ``textual``."""
+        """Change fields given by name; as ``update``, with values as text when ``textual``."""
         self._existing(key)
         return curate.update(self.target(), lookup_id(key), changes, textual=textual, separators=separators or {})
 
@@ -273,8 +267,7 @@ class Collection:
             min_score: The lowest cosine similarity of a hit, in [-1, 1].
 
         Raises:
-            QueryError: The text is blank or a number out of range.
-            FilterError: The filter is malformed or does not fit the schema.
+            QueryError, FilterError: The text is blank, a number out of range, or the filter does not fit the schema.
             ModelMismatchError: The model is not the one that made the vectors.
         """
         query = Query(text, self.filter(where), limit, min_score)
@@ -332,7 +325,7 @@ class Collection:
     def _follow(self, stored: StoredCollection) -> None:
         try:
             self._base.follow(stored)
-        except DamagedError as error:
+        except (DamagedError, MismatchError) as error:
             _LOG.warning("%s; the write is in the catalog, and searches are exact until the index is mended", error)
 
     def _store(self, catalog: cat.Catalog) -> StoredCollection:

@@ -235,9 +235,10 @@ def _collection(name: str, raw: dict[str, Any], path: Path) -> CollectionSetting
         schema = build_schema(fields, key=raw.get("key", "id"), text=raw.get("text"))
     except SchemaError as error:
         raise SchemaError(f"{where}: {error}", hint=error.hint) from None
-    return CollectionSettings(
-        schema, raw.get("model", DEFAULT_MODEL), raw.get("chunk_tokens"), raw.get("chunk_overlap")
-    )
+    model = raw.get("model", DEFAULT_MODEL)
+    if model.startswith(("./", "../", "~")):
+        model = str(path.parent / _path(model, f"{where} model"))
+    return CollectionSettings(schema, model, raw.get("chunk_tokens"), raw.get("chunk_overlap"))
 
 
 def _model(name: str, raw: dict[str, Any], path: Path) -> ModelSettings:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
-from kb import __version__, config
+from kb import __version__
 from kb import catalog as cat
 from kb.collection import Collection, OnProgress
 from kb.config import CollectionSettings, Settings
@@ -15,6 +16,7 @@ from kb.declaration import changed_recipe, declare, mismatches
 from kb.errors import (
     DamagedError,
     LockedError,
+    MismatchError,
     NotFoundError,
     SchemaMismatchError,
     UsageError,
@@ -25,12 +27,11 @@ from kb.ingest import Progress, last_of, resume_import
 from kb.write import drain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from kb.catalog import Job, Reject, StoredCollection
     from kb.embed import Encoder
-    from kb.evaluate import Comparison
     from kb.maintain import Problem, Stats
     from kb.schema import Document
 
@@ -102,16 +103,17 @@ class KnowledgeBase:
     def close(self) -> None:
         """Close the index, the catalog and the models, and give up the lock. Closing twice is harmless."""
         self._is_closed = True
-        self._ownership.close()
-        if self._catalog is not None:
-            self._catalog.close()
-            self._catalog = None
-        for encoder in self._encoders.values():
-            encoder.close()
-        self._encoders.clear()
         if self._is_registered:
             _open.discard(self.settings.storage)
             self._is_registered = False
+        with ExitStack() as closing:  # all of them, whichever fails
+            for encoder in self._encoders.values():
+                closing.callback(encoder.close)
+            if self._catalog is not None:
+                closing.callback(self._catalog.close)
+            closing.callback(self._ownership.close)
+        self._encoders.clear()
+        self._catalog = None
 
     @property
     def catalog(self) -> cat.Catalog | None:
@@ -246,12 +248,6 @@ class KnowledgeBase:
         storage = self.settings.storage
         return Stats(tuple(figures), disk_bytes(storage / cat.FILE_NAME), disk_bytes(storage / FOLDER))
 
-    def compare(self, texts: Sequence[str], *, model: str = config.DEFAULT_MODEL) -> Comparison:
-        """Return the cosine similarity of every pair of texts under a model."""
-        from kb.evaluate import compare
-
-        return compare(self.encoder(model), texts)
-
     def encoder(self, model: str) -> Encoder:
         """Return an open model; opened once.
 
@@ -322,7 +318,7 @@ class KnowledgeBase:
             try:
                 for stored in behind:
                     self.follow(stored)
-            except (LockedError, DamagedError):
+            except (LockedError, DamagedError, MismatchError):
                 return  # searches then are exact, and say so; the next opening tries again
 
     def _seen(self, job: Job) -> Job:

@@ -20,7 +20,7 @@ LAYERS = [
     ["kb.write"],
     ["kb.ingest", "kb.search", "kb.curate", "kb.maintain", "kb.evaluate", "kb.declaration"],
     ["kb.collection"],
-    ["kb.knowledge_base", "kb.declare"],
+    ["kb.knowledge_base", "kb.first_config"],
     ["kb.opening"],
     ["kb.cli"],
     ["kb.__main__"],
@@ -39,7 +39,7 @@ HOMES = {
     **dict.fromkeys(("sqlalchemy", "alembic"), "kb.catalog"),
     "chromadb": "kb.index",
     **dict.fromkeys(("click", "rich"), "kb.cli"),
-    "tomlkit": "kb.declare",
+    "tomlkit": "kb.first_config",
     **dict.fromkeys(("pydantic", "annotated_types"), "kb.schema"),
 }
 """The only package that may import each; ``TYPE_CHECKING`` imports do not count."""

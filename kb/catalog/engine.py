@@ -15,7 +15,7 @@ from sqlalchemy import event
 
 from kb.catalog.filter_sql import register_functions
 from kb.catalog.tables import HEAD, catalog_info
-from kb.errors import DamagedError, LimitError, NewerCatalogError
+from kb.errors import DamagedError, LimitError, LockedError, NewerCatalogError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -208,6 +208,12 @@ def translated_errors(path: Path) -> Iterator[None]:
         if "full" in message:
             raise LimitError(
                 f"no space left for {path}", unchanged="nothing of this write was kept", hint="free space, try again"
+            ) from error
+        if "locked" in message:
+            raise LockedError(
+                f"{path} is busy: another process has been writing for {_BUSY_SECONDS} seconds",
+                unchanged="nothing of this write was kept",
+                hint="try again when it has finished",
             ) from error
         if "malformed" in message or "not a database" in message:
             raise DamagedError(f"{path} is damaged: {message}", hint="restore a backup") from error

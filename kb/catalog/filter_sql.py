@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy
 from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, func, literal, literal_column, not_, or_
 
-from kb.filters import And, Between, Comparison, Contains, Has, In, IsNull, Not, Op, Or, StartsWith, check
-from kb.filters.check import find_field
+from kb.filters import And, Between, Comparison, Contains, Has, In, IsNull, Not, Op, Or, StartsWith, check, find_field
 
 if TYPE_CHECKING:
     import sqlite3

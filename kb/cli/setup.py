@@ -41,7 +41,7 @@ def init(
       kb init library
       kb init notes --name notes --field body=text --field "rating=float?"
     """
-    from kb.declare import write_config
+    from kb.first_config import write_config
 
     pairs = []
     for field in fields:

@@ -6,7 +6,7 @@ One filter object has three readings that agree: ``matches`` here, SQL in the ca
 from __future__ import annotations
 
 from kb.filters.builder import FieldRef, field
-from kb.filters.check import check
+from kb.filters.check import check, find_field
 from kb.filters.language import parse
 from kb.filters.matches import matches
 from kb.filters.model import (
@@ -42,6 +42,7 @@ __all__ = [
     "StartsWith",
     "check",
     "field",
+    "find_field",
     "matches",
     "parse",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -16,7 +17,7 @@ import numpy as np
 from kb.errors import DamagedError, MismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 FOLDER: Final = "chroma"
@@ -83,8 +84,23 @@ def jittered(vector: np.ndarray, record: str) -> np.ndarray:
     return np.asarray(moved / np.linalg.norm(moved), dtype=np.float32)
 
 
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Turn whatever chromadb raises into an error that says what to do; a panic of its core is no ``Exception``."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise DamagedError(
+            f"the vector index cannot be {what}: {type(error).__name__}: {error}",
+            unchanged="the catalog, which holds every document and vector, is untouched",
+            hint=f"end every kb process and move the folder '{FOLDER}' away: the next write builds it again",
+        ) from error
+
+
 class Generation:
-    """One physical Chroma collection."""
+    """One physical Chroma collection. What chromadb fails at is a ``DamagedError``."""
 
     def __init__(self, collection: Any) -> None:
         """Wrap a chromadb collection; use ``VectorIndex.generation``."""
@@ -94,35 +110,29 @@ class Generation:
         """Write any number of records, replacing those of the same id."""
         for start in range(0, len(records), MAX_BATCH):
             some = records[start : start + MAX_BATCH]
-            self._collection.upsert(
-                ids=[r.id for r in some],
-                embeddings=np.stack([r.vector for r in some]),
-                documents=None if some[0].text is None else [r.text for r in some],
-                metadatas=[dict(r.metadata) for r in some],
-            )
+            with _translated("written"):
+                self._collection.upsert(
+                    ids=[r.id for r in some],
+                    embeddings=np.stack([r.vector for r in some]),
+                    documents=None if some[0].text is None else [r.text for r in some],
+                    metadatas=[dict(r.metadata) for r in some],
+                )
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete records; ids that do not exist are passed over, as Chroma does."""
         for start in range(0, len(ids), MAX_BATCH):
-            self._collection.delete(ids=list(ids[start : start + MAX_BATCH]))
+            with _translated("written"):
+                self._collection.delete(ids=list(ids[start : start + MAX_BATCH]))
 
     def query(self, vector: np.ndarray, n: int, where: Mapping[str, object] | None = None) -> list[Candidate]:
-        """Return the nearest records, at most ``n`` (10,000 at most), nearest first; approximate.
-
-        Raises:
-            DamagedError: Chroma fails.
-        """
-        try:
+        """Return the nearest records, at most ``n`` (10,000 at most), nearest first; approximate."""
+        with _translated("asked"):
             answer = self._collection.query(
                 query_embeddings=vector.reshape(1, -1),
                 n_results=min(n, MAX_RESULTS),
                 where=where,
                 include=["distances"],
             )
-        except BaseException as error:  # a panic of chromadb's core is no Exception
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
-            raise DamagedError(f"the vector index fails: {error}", hint="kb verify") from error
         return [
             _candidate(record, 1 - distance)
             for record, distance in zip(answer["ids"][0], answer["distances"][0], strict=True)
@@ -130,18 +140,21 @@ class Generation:
 
     def nearest(self, vector: np.ndarray, n: int) -> list[np.ndarray]:
         """Return the vectors of the nearest records as the index holds them, nearest first; to measure its recall."""
-        answer = self._collection.query(query_embeddings=vector.reshape(1, -1), n_results=n, include=["embeddings"])
+        with _translated("asked"):
+            answer = self._collection.query(query_embeddings=vector.reshape(1, -1), n_results=n, include=["embeddings"])
         return [np.asarray(found, dtype=np.float32) for found in answer["embeddings"][0]]
 
     def count(self) -> int:
         """Return how many records Chroma says it has; what is searchable may be less."""
-        return int(self._collection.count())
+        with _translated("counted"):
+            return int(self._collection.count())
 
     def ids(self) -> set[str]:
         """Return the ids of all records."""
         found: set[str] = set()
         while True:
-            page = self._collection.get(limit=MAX_BATCH, offset=len(found), include=[])["ids"]
+            with _translated("read"):
+                page = self._collection.get(limit=MAX_BATCH, offset=len(found), include=[])["ids"]
             found.update(page)
             if len(page) < MAX_BATCH:
                 return found
@@ -150,9 +163,10 @@ class Generation:
         """Return those of the records that exist, by id."""
         found: dict[str, Record] = {}
         for start in range(0, len(ids), MAX_BATCH):
-            page = self._collection.get(
-                ids=list(ids[start : start + MAX_BATCH]), include=["embeddings", "documents", "metadatas"]
-            )
+            with _translated("read"):
+                page = self._collection.get(
+                    ids=list(ids[start : start + MAX_BATCH]), include=["embeddings", "documents", "metadatas"]
+                )
             texts = page["documents"] or [None] * len(page["ids"])
             for number, record in enumerate(page["ids"]):
                 found[record] = Record(
@@ -184,12 +198,8 @@ class VectorIndex:
 
         path = storage / FOLDER
         path.mkdir(mode=0o700, exist_ok=True)
-        try:
+        with _translated("opened"):
             self._client: Any = chromadb.PersistentClient(str(path), Settings(anonymized_telemetry=False))
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
-            raise DamagedError(f"the vector index in {path} cannot be opened: {error}", hint="kb verify") from error
 
     def generation(self, name: str, *, created_by: Mapping[str, str]) -> tuple[Generation, bool]:
         """Return a generation and whether this call made it: with cosine distance, without an embedding function.
@@ -201,13 +211,13 @@ class VectorIndex:
         Raises:
             MismatchError: A collection of that name exists with another distance or with an embedding function.
         """
-        names = {c.name if hasattr(c, "name") else str(c) for c in self._client.list_collections()}
-        if name not in names:
-            made = self._client.create_collection(
-                name, configuration={"hnsw": dict(_HNSW)}, metadata=dict(created_by), embedding_function=None
-            )
-            return Generation(made), True
-        collection = self._client.get_collection(name, embedding_function=None)
+        with _translated("opened"):
+            if name not in {collection.name for collection in self._client.list_collections()}:
+                made = self._client.create_collection(
+                    name, configuration={"hnsw": dict(_HNSW)}, metadata=dict(created_by), embedding_function=None
+                )
+                return Generation(made), True
+            collection = self._client.get_collection(name, embedding_function=None)
         stored = collection.configuration_json
         function = (stored.get("embedding_function") or {}).get("type", "legacy")
         space = (stored.get("hnsw") or {}).get("space")
@@ -221,4 +231,5 @@ class VectorIndex:
 
     def close(self) -> None:
         """Close Chroma so that the folder can be opened again by this process."""
-        self._client.close()
+        with _translated("closed"):
+            self._client.close()

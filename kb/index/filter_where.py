@@ -13,8 +13,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from kb.filters import And, Between, Comparison, Contains, Has, In, IsNull, Not, Op, Or, StartsWith, check
-from kb.filters.check import find_field
+from kb.filters import And, Between, Comparison, Contains, Has, In, IsNull, Not, Op, Or, StartsWith, check, find_field
 from kb.index.values import index_scalar
 from kb.schema import FieldType
 from kb.schema.fields import INT_MAX, INT_MIN

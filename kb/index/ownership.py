@@ -93,9 +93,11 @@ class Ownership:
         """Close Chroma, then give up the lock."""
         with self._guard:
             self._generations.clear()
-            if self._index is not None:
-                self._index.close()
+            try:
+                if self._index is not None:
+                    self._index.close()
+            finally:
                 self._index = None
-            if self._lock is not None:
-                self._lock.release()
-                self._lock = None
+                if self._lock is not None:
+                    self._lock.release()
+                    self._lock = None

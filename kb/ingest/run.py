@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FIRST_BATCH: Final = 64
 MAX_BATCH: Final = 4_000
+MAX_BATCH_SIZE: Final = 8_000_000  # characters of input
 BATCH_SECONDS: Final = 2.0
 SHOWN_REJECTS: Final = 3
 """How many rejects a progress carries: often one look is enough to see what is wrong with all of them."""
@@ -41,6 +42,7 @@ class _Batch:
     """Rows that are committed together."""
 
     read: int = 0
+    size: int = 0
     documents: list[Document] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
 
@@ -220,7 +222,8 @@ def _batches(run: _Run, source: Source, columns: Columns) -> Iterator[_Batch]:
             _write_reject(run, source, row, outcome)
         else:
             batch.documents.append(outcome)
-        if batch.read >= run.batch_rows:
+        batch.size += len(row.raw) if isinstance(row.raw, str) else 0
+        if batch.read >= run.batch_rows or batch.size >= MAX_BATCH_SIZE:
             began = time.monotonic()
             yield batch
             took = max(time.monotonic() - began, 1e-3)

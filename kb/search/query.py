@@ -133,10 +133,16 @@ class Report:
         parts = [f"returned {self.returned} of {self.limit}", candidates]
         if self.min_score is not None:
             parts.append(f"{self.below_min_score:,} below {self.min_score:g}")
-        if self.best_rejected is not None:
-            parts.append(f"best rejected {self.best_rejected.score:.3f}")
+        if self.best_rejected is not None and self.min_score is not None:
+            parts.append(f"best rejected {_below(self.best_rejected.score, self.min_score)}")
         parts.append(f"{self.strategy}, {self.milliseconds:.0f} ms")
         return " · ".join(parts)
+
+
+def _below(score: float, bound: float) -> str:
+    """Return a score with as few digits, two at least, as leave it below the bound."""
+    shown = (f"{score:.{digits}f}" for digits in range(2, 7))
+    return next((text for text in shown if float(text) < bound), f"{score:.6f}")
 
 
 @dataclass(frozen=True)

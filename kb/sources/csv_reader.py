@@ -68,6 +68,8 @@ class CsvSource(FileSource):
         self._leading = 0
         self._header_lines = 0
         self.columns = () if self.notes else self._read_header(content)
+        if self.columns and self.dialect.sniffed and self.dialect.delimiter not in ",\t":
+            self.notes.append(f"{self.name}: cells are separated by {self.dialect.name}")
         # The limit is one for the whole process; what bounds a cell here is the size of the row.
         csv.field_size_limit(2**31 - 1)
 

@@ -6,6 +6,7 @@ documents, revisions, chunks, vectors and the index queue together. A model that
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
@@ -236,64 +237,66 @@ def _write(
     if vectors.new is not None:
         numbers |= cat.insert_vectors(connection, collection.recipe.space, vectors.new_hashes, vectors.new)
     at, change = cat.now(), cat.next_change(connection, collection.id)
-    added = [c for c in changes if c.state is None]
-    replaced = [c for c in changes if c.state is not None]
-    last = cat.last_revisions(connection, collection.id, [c.rendered.id for c in added])
-    before = cat.get_documents(connection, collection.id, [c.rendered.id for c in replaced])
-    seqs = dict(zip((c.rendered.id for c in added), range(cat.next_seq(connection), 2**63), strict=False))
-    seqs |= {c.rendered.id: c.state.seq for c in replaced if c.state is not None}
-    numbered = {c.rendered.id: last.get(c.rendered.id, 0) + 1 for c in added}
-    numbered |= {c.rendered.id: c.state.revision + 1 for c in replaced if c.state is not None}
+    places = _places(connection, target, changes)
 
     def row(one: _Change) -> dict[str, object]:
-        r = one.rendered
+        r, place = one.rendered, places[one.rendered.id]
         return {
-            "seq": seqs[r.id],
+            "seq": place.seq,
             "collection_id": collection.id,
             "key": r.id,
             "fields": r.fields,
             "text": r.text,
             "fields_hash": r.fields_hash,
             "text_hash": r.text_hash,
-            "revision": numbered[r.id],
+            "revision": place.revision,
             "change": change,
             "updated": at,
         }
 
-    cat.insert_documents(connection, [row(c) for c in added])
-    cat.update_documents(connection, [row(c) for c in replaced])
+    cat.insert_documents(connection, [row(c) for c in changes if c.state is None])
+    cat.update_documents(connection, [row(c) for c in changes if c.state is not None])
     cat.replace_chunks(
         connection,
-        [c.state.seq for c in replaced if c.state is not None and c.action is Action.UPDATED],
+        [c.state.seq for c in changes if c.state is not None and c.action is Action.UPDATED],
         [
-            cat.StoredChunk(seqs[c.rendered.id], k.ordinal, k.start, k.end, numbers[content_hash(k.embed_text)])
+            cat.StoredChunk(places[c.rendered.id].seq, k.ordinal, k.start, k.end, numbers[content_hash(k.embed_text)])
             for c in changes
             for k in c.chunks
         ],
     )
-    cat.insert_revisions(
-        connection,
-        collection.id,
-        change,
-        [
-            cat.Revision(
-                c.rendered.id,
-                seqs[c.rendered.id],
-                numbered[c.rendered.id],
-                _revision_action(c.action, restoring=restoring),
-                at,
-                target.who,
-                job,
-                before[c.rendered.id].fields if c.rendered.id in before else None,
-            )
-            for c in changes
-        ],
-    )
-    cat.enqueue(
-        connection,
-        collection.id,
-        [cat.QueuedDocument(c.rendered.id, c.state.chunks if c.state else 0) for c in changes],
-    )
+    revisions = []
+    for c in changes:
+        key, place = c.rendered.id, places[c.rendered.id]
+        action = _revision_action(c.action, restoring=restoring)
+        revisions.append(cat.Revision(key, place.seq, place.revision, action, at, target.who, job, place.before))
+    cat.insert_revisions(connection, collection.id, change, revisions)
+    queued = [cat.QueuedDocument(c.rendered.id, c.state.chunks if c.state else 0) for c in changes]
+    cat.enqueue(connection, collection.id, queued)
+
+
+class _Place(NamedTuple):
+    """Where a changed document goes: its row, its new revision, and the stored fields that are replaced."""
+
+    seq: int
+    revision: int
+    before: str | None
+
+
+def _places(connection: Connection, target: Target, changes: Sequence[_Change]) -> dict[str, _Place]:
+    """Return the place of every changed document: a new row for a new one, else the row that it has."""
+    collection_id = target.collection.id
+    last = cat.last_revisions(connection, collection_id, [c.rendered.id for c in changes if c.state is None])
+    before = cat.get_documents(connection, collection_id, [c.rendered.id for c in changes if c.state is not None])
+    free = itertools.count(cat.next_seq(connection))
+    places = {}
+    for c in changes:
+        key = c.rendered.id
+        if c.state is None:
+            places[key] = _Place(next(free), last.get(key, 0) + 1, None)
+        else:
+            places[key] = _Place(c.state.seq, c.state.revision + 1, before[key].fields)
+    return places
 
 
 def _revision_action(action: Action, *, restoring: bool) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from kb.schema import Schema
 
 BATCH: Final = 1_000
+SLICE: Final = 200
+"""How many documents, each of 1 MB at the most, are in memory at once."""
 
 
 def drain(
@@ -39,19 +41,28 @@ def drain(
             part = cat.oldest(connection, collection.id, cat.VECTORS, BATCH)
             if part is None:
                 return
-            records = records_of(connection, collection, [d.key for d in part.documents], store_text=store_text)
-        present = {record.id for record in records}
-        stale = [
-            name
-            for document in part.documents
-            for chunk in range(document.chunks_before)
-            if (name := record_id(document.key, chunk)) not in present
-        ]
-        generation.upsert(records)
-        generation.delete(stale)
+        for start in range(0, len(part.documents), SLICE):
+            _take_over(catalog, collection, generation, part.documents[start : start + SLICE], store_text=store_text)
         with catalog.write() as connection:
             cat.forget(connection, collection.id, cat.VECTORS, part.last_id)
         yield len(part.documents)
+
+
+def _take_over(
+    catalog: cat.Catalog,
+    collection: cat.StoredCollection,
+    generation: Generation,
+    documents: Sequence[cat.QueuedDocument],
+    *,
+    store_text: bool,
+) -> None:
+    with catalog.read() as connection:
+        records = records_of(connection, collection, [d.key for d in documents], store_text=store_text)
+    # Without text, an older record goes first: Chroma would keep its text beside the new vector.
+    kept = {record.id for record in records} if store_text else set()
+    before = (record_id(d.key, chunk) for d in documents for chunk in range(d.chunks_before))
+    generation.delete([name for name in before if name not in kept])
+    generation.upsert(records)
 
 
 def records_of(

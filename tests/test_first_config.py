@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kb.config import load_settings
-from kb.declare import write_config
+from kb.first_config import write_config
 from kb.errors import ConfigError, ConflictError, SchemaError
 from kb.schema import Field, FieldType, build_schema
 
