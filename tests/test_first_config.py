@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kb.config import load_settings
-from kb.first_config import write_config
 from kb.errors import ConfigError, ConflictError, SchemaError
+from kb.first_config import write_config
 from kb.schema import Field, FieldType, build_schema
 
 
@@ -83,7 +83,7 @@ def test_an_existing_file_is_kept(tmp_path):
         ([("title", "str")], {}, "no text template is given and no field has the type 'text'"),
         ([("body", "texts")], {}, "unknown field type 'texts'"),
         ([("body", "text"), ("body", "str")], {}, "the field 'body' is declared twice"),
-        ([("id", "str"), ("body", "text")], {}, "the field name 'id' is reserved"),
+        ([("id", "str"), ("body", "text")], {}, "the id is always there, it is not declared as a field"),
         ([], {"text": "{boby}"}, "the text template '{boby}' names 'boby', which is not a field"),
     ],
 )

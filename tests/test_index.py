@@ -185,14 +185,13 @@ def test_a_foreign_collection_with_another_distance_is_refused(tmp_path):
     index.close()
 
 
-def test_a_generation_is_found_again_and_dropped_with_its_records(tmp_path):
+def test_a_generation_is_made_once_and_found_again(tmp_path):
     index = VectorIndex(tmp_path)
-    made = index.generation("gen", created_by={"kb:version": "1"})
+    made, is_new = index.generation("gen", created_by={"kb:version": "1"})
+    assert is_new
     made._collection.upsert(ids=["a#0"], embeddings=[[1.0, 0.0]])
-    assert index.generation("gen", created_by={"kb:version": "2"}).ids() == {"a#0"}
-    index.drop("gen")
-    index.drop("gen")
-    assert index.generation("gen", created_by={"kb:version": "3"}).ids() == set()
+    found, is_new = index.generation("gen", created_by={"kb:version": "2"})
+    assert (found.ids(), is_new) == ({"a#0"}, False)
     index.close()
 
 
@@ -402,15 +401,3 @@ def test_what_others_may_not_see_is_private(articles, root):
     assert (root / ".kb").stat().st_mode & 0o777 == 0o700
     assert (root / ".kb" / FOLDER).stat().st_mode & 0o777 == 0o700
     assert (root / ".kb" / "lock").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_dropped_collection_leaves_nothing_in_the_index(articles, base):
-    articles.upsert(make(articles, tags=["x"]))
-    base.drop_collection("articles")
-    again = base.collection("articles")
-    assert again.count() == 0
-    again.upsert(make(again, "a2", tags=[]))
-    index = base.follow(stored(base))
-    assert index.ids() == {"a2#0"}
-    assert "tags" not in index.get(["a2#0"])["a2#0"].metadata
-    assert list(base.verify(full=True)) == []

@@ -30,7 +30,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_the_methods_of_a_collection_are_these():
     assert sorted(name for name in vars(kb.Collection) if not name.startswith("_")) == [
-        *("add", "change", "count", "delete", "entries", "entry", "filter", "get", "history", "import_file"),
+        *("add", "change", "count", "delete", "deleted", "entries", "entry", "filter", "get", "history", "import_file"),
         *("import_frame", "import_steps", "keys", "list", "model", "prepare_queries", "restore", "schema", "search"),
         *("target", "update", "upsert"),
     ]

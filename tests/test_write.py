@@ -284,7 +284,7 @@ def test_a_shrinking_document_leaves_no_stale_records(notes, encoder):
 def test_a_document_that_shrinks_twice_before_the_index_follows_leaves_no_stale_records(notes, monkeypatch):
     notes.upsert(note(notes, *PARAGRAPHS))
     with monkeypatch.context() as patch:
-        patch.setattr(notes._base, "generation", lambda _stored: None)
+        patch.setattr(notes._base, "follow", lambda _stored: None)
         notes.upsert(note(notes, *PARAGRAPHS[:3]))
         notes.upsert(note(notes, *PARAGRAPHS[:1]))
     assert list(records(notes)) == ["n1#0"]
@@ -340,7 +340,7 @@ def test_a_restoration_that_cannot_be_done_changes_nothing(articles):
     articles.restore("a1")
     articles.delete("a2")
     before = everything(articles)
-    with pytest.raises(NotFoundError) as caught:
+    with pytest.raises(ConflictError) as caught:
         articles.restore("a2", "a1")
     assert str(caught.value) == "the document 'a1' is not deleted"
     assert caught.value.unchanged == "nothing was restored"
@@ -382,7 +382,7 @@ def test_a_document_added_again_after_deletion_continues_its_revisions(articles)
     assert articles.add(make(articles, body="again")).actions == (Action.NEW,)
     assert actions(articles) == [(1, "add"), (2, "delete"), (3, "add")]
     assert articles.entry("a1").revision == 3
-    with pytest.raises(NotFoundError, match=r"^the document 'a1' is not deleted$"):
+    with pytest.raises(ConflictError, match=r"^the document 'a1' is not deleted$"):
         articles.restore("a1")
 
 

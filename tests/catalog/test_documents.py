@@ -254,26 +254,6 @@ def test_pages_walk_through_a_collection(connection):
     assert pages == [seqs[:2], seqs[2:4], seqs[4:]]
 
 
-def test_deleting_a_collection_leaves_nothing_of_it_but_vectors(connection):
-    stored, other = collection(connection), collection(connection, "notes")
-    (seq,) = store(connection, stored, {"id": "a"})
-    cat.replace_chunks(connection, [], [cat.StoredChunk(seq, 0, 0, 1, vector(connection, b"v"))])
-    revised(connection, stored, "a", seq, 1, "add", 1)
-    cat.enqueue(connection, stored.id, [cat.QueuedDocument("a", 0)])
-    job = cat.add_job(connection, stored.id, kind="import", request="{}", who="me")
-    cat.add_rejects(connection, job.id, [cat.Reject("f", 1, 1, "r")])
-    cat.delete_collection(connection, stored)
-    assert cat.find_collection(connection, "articles") is None
-    assert [c.name for c in cat.list_collections(connection)] == ["notes"]
-    left = {
-        table: connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
-        for table in ("documents", "chunks", "revisions", "generations", "index_queue", "jobs", "rejects", "vectors")
-    }
-    assert left == {**dict.fromkeys(left, 0), "generations": 1, "vectors": 1}
-    indexes = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE name LIKE 'field_%'").scalars().all()
-    assert sorted(indexes) == [f"field_{other.id}_größe", f"field_{other.id}_rating"]
-
-
 def test_a_stored_collection_is_what_was_added(connection):
     stored = collection(connection)
     assert cat.find_collection(connection, "articles") == stored

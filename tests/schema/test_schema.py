@@ -205,10 +205,10 @@ def test_faults_F9_nested_and_mixed_values_are_refused(value):
 
 def test_faults_F9_a_list_cell_is_a_json_array_of_scalars_or_has_a_separator():
     assert article_problems(textual=True, sizes="1;2") == (
-        "sizes: '1;2' is not a list (say how to split it: --split FIELD=\";\")",
+        'sizes: \'1;2\' is not a list (write ["a", "b"], or give the field a separator)',
     )
     assert article_problems(textual=True, sizes="[[1]]") == (
-        "sizes: '[[1]]' is not a list (say how to split it: --split FIELD=\";\")",
+        'sizes: \'[[1]]\' is not a list (write ["a", "b"], or give the field a separator)',
     )
     assert article_problems(textual=True, sizes="[" * 100_000)[0].startswith("sizes: '[[[[")
     assert article_problems(textual=True, sizes="[1, 2.5]") == ("sizes: '[1, 2.5]' is not a whole number",)
@@ -226,7 +226,14 @@ def test_faults_F10_names_that_cannot_name_a_field_are_refused(name):
     )
 
 
-@pytest.mark.parametrize("name", ["id", "document", "chunk", "score", "model_dump", "model_fields", "model_config"])
+def test_the_id_is_not_declared():
+    assert refusal(Field("id", FieldType.STR)) == (
+        "the id is always there, it is not declared as a field",
+        "leave it out",
+    )
+
+
+@pytest.mark.parametrize("name", ["document", "chunk", "score", "model_dump", "model_fields", "model_config"])
 def test_faults_F10_reserved_names_are_refused(name):
     assert refusal(Field(name, FieldType.STR)) == (
         f"the field name '{name}' is reserved",
