@@ -521,7 +521,7 @@ def test_faults_G14_a_damaged_index_is_not_needed(
     with kb.open(root, encoders={"fake": encoder}) as base:
         hits = check_exactly(base.collection(), "word7", limit=3)
         degraded = hits.report.degraded or ""
-        assert degraded.startswith("the vector index in ")
+        assert degraded.startswith("the vector index cannot be opened: ")
         assert degraded.endswith("; answered exactly from the catalog")
 
 

@@ -38,7 +38,7 @@ _PROBE_VERSION = 2
 _LEAST_AGREEMENT = 0.9995
 _SAME = 1e-4
 # Larger batches leave the processor's cache, smaller ones leave it idle.
-_BATCH_TOKENS = {"float32": 2048, "bfloat16": 4096}
+_BATCH_TOKENS = {"float32": 2048, "bfloat16": 8192}
 _SLAB = 4096
 
 PROBES = (
@@ -128,19 +128,13 @@ class BulkModel:
         prompt = self._folder.document_prompt
         texts = [*PROBES, *FINGERPRINT_SENTENCES]
         reference = check_vectors(self._by_library(texts, prompt), len(texts), self._folder.dimension)
-        self.encode(texts, prompt)
-        start = time.perf_counter()
-        plain = self.encode(texts, prompt)
-        plain_seconds = time.perf_counter() - start
+        plain, plain_seconds = self._timed(texts, prompt)
         if float(abs(plain - reference).max()) > _SAME:
             return "library"
         if not _has_bfloat16():
             return "float32"
         self._to("bfloat16")
-        fast = self.encode(texts, prompt)
-        start = time.perf_counter()
-        self.encode(texts, prompt)
-        fast_seconds = time.perf_counter() - start
+        fast, fast_seconds = self._timed(texts, prompt)
         agreement = float((fast * reference).sum(axis=1).min())
         if agreement >= _LEAST_AGREEMENT and fast_seconds < plain_seconds:
             return "bfloat16"
@@ -148,6 +142,15 @@ class BulkModel:
         self._model = load(self._folder.path, self._id)
         self.precision = "float32"
         return "float32"
+
+    def _timed(self, texts: list[str], prompt: str) -> tuple[Vectors, float]:
+        """Return the vectors, and the seconds of the quickest of four runs: load only ever adds to them."""
+        seconds = []
+        for _ in range(4):
+            start = time.perf_counter()
+            vectors = self.encode(texts, prompt)
+            seconds.append(time.perf_counter() - start)
+        return vectors, min(seconds)
 
     def _to(self, precision: str) -> None:
         import torch

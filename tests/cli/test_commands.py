@@ -162,7 +162,7 @@ def test_a_dry_run_says_so(cli: Run, home: Path, tmp_path: Path) -> None:
     path = str(save(tmp_path / "in.jsonl", ROWS))
     ran = cli("import", path, "--dry-run", "--format", "table")
     assert ran.code == 0
-    assert ran.out.startswith("would import 3 rows into articles: 3 new\n3 texts embedded, ")
+    assert ran.out.startswith("would import 3 rows into articles: 3 new\n3 texts to embed, ")
     found = json.loads(cli("import", path, "--dry-run").out)
     assert (found["job"], found["dry_run"], found["new"]) == (None, True, 3)
     assert not (home / ".kb").exists()
@@ -451,7 +451,11 @@ def test_add_takes_an_object_from_standard_input(run_kb: Callable[..., Ran]) -> 
     assert (ran.code, json.loads(ran.out)["ids"]) == (0, ["a1"])
     ran = run_kb("add", "-", input="[1]")
     assert (ran.code, ran.err.count("Traceback")) == (2, 0)
-    assert 'error: stdin must hold one JSON object, e.g. {"id": "a1", "title": "…"}' in ran.err.splitlines()
+    assert ran.err.splitlines()[0] == (
+        'error: stdin must hold one JSON object, e.g. {"id": "a1", "title": "…"}: the row is a list, not an object'
+    )
+    ran = run_kb("add", "-", input='{"id": "b1", "title": "one", "title": "two"}')
+    assert (ran.code, "title" in ran.err) == (2, True)
 
 
 def test_a_change_that_does_not_fit_changes_nothing(cli: Run, filled: object) -> None:
@@ -466,10 +470,10 @@ def test_a_change_that_does_not_fit_changes_nothing(cli: Run, filled: object) ->
 
 def test_delete_and_restore(cli: Run, filled: object) -> None:
     ran = cli("delete", "a1", "nope", "a1", "--format", "json")
-    assert (ran.code, json.loads(ran.out)) == (3, {"deleted": 1, "missing": ["nope"], "dry_run": False})
+    assert (ran.code, json.loads(ran.out)) == (3, {"deleted": 1, "ids": ["a1"], "missing": ["nope"], "dry_run": False})
     assert ran.err == "there is no document 'nope'\n"
     ran = cli("delete", "a1")
-    assert (ran.code, json.loads(ran.out)) == (4, {"deleted": 0, "missing": ["a1"], "dry_run": False})
+    assert (ran.code, json.loads(ran.out)) == (4, {"deleted": 0, "ids": [], "missing": ["a1"], "dry_run": False})
     ran = cli("get", "a1")
     assert ran.code == 4
     assert re.fullmatch(
@@ -508,7 +512,7 @@ def test_faults_H5_deleting_by_filter_must_be_confirmed(cli: Run, filled: object
     assert cli("delete", "--all").code == 2
     assert len(lines(cli("list").out)) == 3
     rehearsed = json.loads(cli("delete", "--where", 'category = "ml"', "--dry-run").out)
-    assert rehearsed == {"deleted": 2, "missing": [], "dry_run": True}
+    assert rehearsed == {"deleted": 2, "ids": ["a1", "a3"], "missing": [], "dry_run": True}
     done = json.loads(cli("delete", "--where", 'category = "ml"', "--yes").out)
     assert done == rehearsed | {"dry_run": False}
     assert [row["id"] for row in lines(cli("list").out)] == ["a2"]
