@@ -18,12 +18,14 @@ import pytest
 import kb
 from kb.catalog import Counts, JobStatus
 from kb.errors import ConflictError, EncoderError, SourceChangedError, SourceError, UsageError
+from kb.index import Generation
 from tests.conftest import CONFIG, article, make
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from kb.index import Record
     from kb.ingest import Progress
     from tests.conftest import FakeEncoder
 
@@ -130,6 +132,21 @@ def test_equal_texts_are_embedded_once(tmp_path: Path, articles: kb.Collection, 
     job = articles.import_file(save(tmp_path / "in.csv", rows))
     assert job.counts == Counts(read=100, new=100, embedded=1)
     assert encoder.texts == ["Same\n\nSame."]
+
+
+def test_a_first_import_writes_each_record_to_the_index_once(
+    tmp_path: Path, articles: kb.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    upsert = Generation.upsert
+
+    def counted(self: Generation, records: Sequence[Record]) -> None:
+        written.extend(record.id for record in records)
+        upsert(self, records)
+
+    monkeypatch.setattr(Generation, "upsert", counted)
+    articles.import_file(save(tmp_path / "in.csv", some(200)))
+    assert sorted(written) == sorted(f"a{number}#0" for number in range(1, 201))
 
 
 def test_columns_are_mapped_and_lists_split(configured: Callable[..., Any], tmp_path: Path) -> None:

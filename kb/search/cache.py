@@ -119,8 +119,8 @@ class VectorCache:
         return Scored(self._seqs[rows], self._ordinals[rows], scores, rows, self._matrix)
 
     def score(self, query: np.ndarray, seqs: Sequence[int]) -> Scored:
-        """Return the score of every chunk of some documents."""
-        wanted = np.unique(np.asarray(seqs, dtype=np.int64))
+        """Return the score of every chunk of some documents, none of them given twice."""
+        wanted = np.fromiter(seqs, dtype=np.int64, count=len(seqs))
         left = np.searchsorted(self._ordered, wanted, "left")
         counts = np.searchsorted(self._ordered, wanted, "right") - left
         # The rows of document i are order[left[i] : left[i] + counts[i]]; this lines all of them up at once.
