@@ -55,7 +55,8 @@ def enqueue(connection: Connection, collection_id: int, items: Sequence[QueuedDo
 
 
 def enqueue_all(connection: Connection, collection_id: int) -> None:
-    """Note that every document of the collection is missing from its indexes."""
+    """Note that every document of the collection is missing from its indexes, in place of what was noted before."""
+    connection.execute(delete(index_queue).where(index_queue.c.collection_id == collection_id))
     for target in TARGETS:
         connection.exec_driver_sql(
             "INSERT INTO index_queue (target, collection_id, key, chunks_before)"
