@@ -38,7 +38,7 @@ _PROBE_VERSION = 2
 _LEAST_AGREEMENT = 0.9995
 _SAME = 1e-4
 # Larger batches leave the processor's cache, smaller ones leave it idle.
-_BATCH_TOKENS = {"float32": 2048, "bfloat16": 8192}
+_BATCH_TOKENS = {"float32": 2048, "bfloat16": 2048}
 _SLAB = 4096
 
 PROBES = (

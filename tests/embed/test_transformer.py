@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -255,7 +256,9 @@ def test_padding_is_masked() -> None:
 def test_bfloat16_is_used_only_where_it_is_fast_and_agrees(
     tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, hardware: bool, agreement: float, expected: str
 ) -> None:
-    ticks = iter([0.0, 2.0, 2.0, 3.0])
+    # The quickest run counts: 2 seconds in float32, 1 in bfloat16.
+    seconds = [9.0, 2.0, 5.0, 3.0, 8.0, 1.0, 9.0, 9.0]
+    ticks = iter([tick for end, took in zip(accumulate(seconds), seconds, strict=True) for tick in (end - took, end)])
     monkeypatch.setattr(bulk, "_has_bfloat16", lambda: hardware)
     monkeypatch.setattr(bulk, "_LEAST_AGREEMENT", agreement)
     monkeypatch.setattr("kb.embed.bulk.time.perf_counter", lambda: next(ticks))
