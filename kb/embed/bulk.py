@@ -38,7 +38,7 @@ _PROBE_VERSION = 2
 _LEAST_AGREEMENT = 0.9995
 _SAME = 1e-4
 # Larger batches leave the processor's cache, smaller ones leave it idle.
-_BATCH_TOKENS = {"float32": 2048, "bfloat16": 2048}
+_BATCH_TOKENS = 2048
 _SLAB = 4096
 
 PROBES = (
@@ -98,7 +98,7 @@ class BulkModel:
                 yield slab, self._by_library([texts[index] for index in slab], prompt)
                 continue
             rows = self._tokeniser.numbers([prompt + texts[index] for index in slab])
-            for batch in batches(list(map(len, rows)), _BATCH_TOKENS[self.precision]):
+            for batch in batches(list(map(len, rows)), _BATCH_TOKENS):
                 yield [slab[index] for index in batch], self._forward([rows[index] for index in batch])
 
     def _forward(self, rows: list[list[int]]) -> Any:
