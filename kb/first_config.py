@@ -81,7 +81,7 @@ def write_config(
     path.write_text(head + body, encoding="utf-8")
     try:
         load_settings(directory, {})
-    except BaseException:
+    except BaseException:  # a file that cannot be used stays behind on no account, Ctrl-C included; raised again
         path.unlink()
         raise
     return path.resolve()

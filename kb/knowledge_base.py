@@ -76,7 +76,7 @@ class KnowledgeBase:
         self._is_registered = True
         try:
             self._open_existing()
-        except BaseException:
+        except BaseException:  # whatever it was, the lock must not outlive the failed opening; raised again
             self.close()
             raise
 

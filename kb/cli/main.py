@@ -122,6 +122,7 @@ def run(arguments: list[str]) -> int:
         place = f"{error.filename}: " if error.filename else ""
         _print_error(f"{place}{error.strerror or error}", debug=debug)
         return 14 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 1
+    # The last resort: what none of the libraries below promised to raise must not reach a user as a traceback.
     except Exception as error:
         first = str(error).partition("\n")[0]
         _print_error(f"{type(error).__name__}: {first}", "this should not happen; --debug shows where", debug=debug)

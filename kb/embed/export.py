@@ -80,6 +80,7 @@ def open_export(path: Path, folder: ModelFolder, model_id: str) -> ExportedModel
         return ExportedModel(path, folder.dimension, model_id)
     except ImportError as error:
         _LOG.warning("queries of model %s stay with torch: %s", model_id, error)
+    # A damaged file makes onnxruntime raise classes of its own and the bare one alike.
     except Exception as error:
         _LOG.warning("the exported model %s cannot be read and is removed: %s", path, error)
         shutil.rmtree(path, ignore_errors=True)
