@@ -204,6 +204,8 @@ class _Splitter:
         return (start, stripped) if self._count(start, stripped) <= self.budget else None
 
     def _count(self, start: int, end: int) -> int:
+        if end - start == len(self.text):
+            return len(self.starts)
         return len(self.spans(self.text[start:end]))
 
     def _tail(self, start: int, before: int, tokens: int) -> int:

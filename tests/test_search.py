@@ -410,6 +410,21 @@ def test_few_documents_are_compared_one_by_one(large: kb.Collection, monkeypatch
     assert large._searchable.cache.is_loaded  # type: ignore[union-attr]
 
 
+def test_what_a_filter_matched_is_forgotten_with_the_next_write(
+    five: kb.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def good() -> set[str]:
+        return {hit.id for hit in five.search("apple", where="rating >= 4")}
+
+    assert (good(), good()) == ({"a4", "a5"}, {"a4", "a5"})
+    five.update("a1", rating=5.0)
+    assert good() == {"a1", "a4", "a5"}
+    five.delete("a4")
+    assert good() == {"a1", "a5"}
+    monkeypatch.setattr(planner, "MAX_MATCHES", 0)
+    assert good() == {"a1", "a5"}
+
+
 def test_a_scan_compares_all(large: kb.Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     lower(monkeypatch, scan=20_000, compare=0)
     for where in (None, FILTERS[2]):

@@ -37,6 +37,9 @@ NARROW: Final = 4_000
 
 MAX_CONDITIONS: Final = 256
 
+MAX_MATCHES: Final = 32
+"""Of so many filters the documents that satisfy them are remembered."""
+
 
 @dataclass
 class Searchable:
@@ -52,6 +55,7 @@ class Searchable:
         other_owner: Returns the other process that owns the index, or None.
         searches: How many searches this object has served.
         conditions: Filters that have been compiled, the last few.
+        matches: Documents that satisfy a condition, and the number of the write that they were looked up after.
     """
 
     catalog: cat.Catalog
@@ -63,6 +67,7 @@ class Searchable:
     other_owner: Callable[[], Owner | None]
     searches: int = field(default=0)
     conditions: dict[Filter | None, cat.Condition] = field(default_factory=dict)
+    matches: dict[cat.Condition, tuple[int, list[int]]] = field(default_factory=dict)
 
     def condition(self, filter: Filter | None) -> cat.Condition:
         """Return a checked filter compiled for this collection."""
@@ -71,6 +76,20 @@ class Searchable:
                 self.conditions.clear()
             self.conditions[filter] = cat.compile_condition(self.collection.id, filter, self.collection.schema)
         return self.conditions[filter]
+
+    def matching_seqs(self, connection: Connection, condition: cat.Condition) -> list[int]:
+        """Return the documents that satisfy a condition, at most one more than ``NARROW``.
+
+        The same filter is often asked for again before the next write, and takes SQLite longer than the comparing.
+        """
+        change = cat.current_change(connection, self.collection.id)
+        looked_up, seqs = self.matches.get(condition, (-1, []))
+        if looked_up != change:
+            seqs = cat.matching_seqs(connection, condition, limit=NARROW + 1)
+            if len(self.matches) >= MAX_MATCHES:
+                self.matches.clear()
+            self.matches[condition] = (change, seqs)
+        return seqs
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +190,7 @@ def _plan(one: _Search, *, may_use_index: bool) -> _Found:
     """
     on = one.on
     if one.query.filter is not None:
-        seqs = cat.matching_seqs(one.connection, one.condition, limit=NARROW + 1)
+        seqs = on.matching_seqs(one.connection, one.condition)
         if len(seqs) <= NARROW:
             return _compare(one, seqs)
     chunks = _chunks(one)

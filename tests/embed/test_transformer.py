@@ -273,6 +273,20 @@ def test_bfloat16_is_used_only_where_it_is_fast_and_agrees(
 
 
 @pytest.mark.usefixtures("warm")
+def test_torch_keeps_the_number_of_threads_it_had(tiny_models: dict[str, Path]) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    encoder = open_encoder(str(tiny_models["plain"]))
+    encoder.encode_documents(["a text"] * 20)
+    in_new_thread = []
+    thread = threading.Thread(target=lambda: in_new_thread.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert (torch.get_num_threads(), in_new_thread) == (before, [before])
+
+
+@pytest.mark.usefixtures("warm")
 def test_several_threads_may_ask_at_once(tiny_models: dict[str, Path]) -> None:
     encoder = open_encoder(str(tiny_models["plain"]))
     expected = encoder.encode_query(QUERY)
