@@ -51,6 +51,7 @@ def field_of(name: str, info: FieldInfo) -> Field:
     kind = _TYPES.get(annotation) if isinstance(annotation, type) else None
     if kind is None:
         raise _unsupported(name, info.annotation)
+    _refuse_other_constraints(name, metadata)
     if TEXT_MARKER in metadata:
         kind = FieldType.TEXT
     default = None if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
@@ -79,6 +80,16 @@ def _unwrap(annotation: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
 def _flat(metadata: Iterable[Any]) -> list[Any]:
     """Return the constraints one by one: an interval stands for its two bounds."""
     return [m for e in metadata for m in (e if isinstance(e, annotated_types.GroupedMetadata) else [e])]
+
+
+def _refuse_other_constraints(name: str, metadata: list[Any]) -> None:
+    """Refuse what a class would check and an import of a file would not: the schema knows bounds only."""
+    for constraint in metadata:
+        if isinstance(constraint, annotated_types.BaseMetadata) and not isinstance(
+            constraint, (annotated_types.Ge, annotated_types.Le)
+        ):
+            what = f"the field '{name}' has the constraint {constraint!r}, which a schema does not know"
+            raise SchemaError(what, hint="use ge and le, Literal[...], or leave it out")
 
 
 def _unsupported(name: str, annotation: Any) -> SchemaError:

@@ -131,6 +131,21 @@ def test_other_annotations_are_refused(annotation):
     )
 
 
+@pytest.mark.parametrize(
+    ("annotation", "shown"),
+    [
+        (Annotated[str, pydantic.Field(min_length=3)], "MinLen(min_length=3)"),
+        (Annotated[int, annotated_types.Gt(0)] | None, "Gt(gt=0)"),
+        (list[Annotated[float, annotated_types.Lt(1)]], "Lt(lt=1)"),
+    ],
+)
+def test_constraints_that_an_import_would_not_check_are_refused(annotation, shown):
+    with pytest.raises(SchemaError) as caught:
+        field_of(annotation)
+    assert str(caught.value) == f"the field 'f' has the constraint {shown}, which a schema does not know"
+    assert caught.value.hint == "use ge and le, Literal[...], or leave it out"
+
+
 @pytest.mark.parametrize("annotation", [Literal["a", 1], Literal["a", None]])
 def test_choices_of_several_types_are_refused(annotation):
     with pytest.raises(SchemaError, match=r"^the field 'f' offers (1|None), which is not of type str$"):
