@@ -21,18 +21,37 @@ if TYPE_CHECKING:
     from kb.collection import Collection
     from kb.errors import KBError
     from kb.filters import field
+    from kb.ingest import FieldMapping, ImportRequest, Policy
     from kb.knowledge_base import KnowledgeBase
     from kb.opening import open_base as open
     from kb.schema import Document, Text
+    from kb.sources import Reading
 
-__all__ = ["Collection", "Document", "KBError", "KnowledgeBase", "Text", "__version__", "field", "open"]
+__all__ = [
+    "Collection",
+    "Document",
+    "FieldMapping",
+    "ImportRequest",
+    "KBError",
+    "KnowledgeBase",
+    "Policy",
+    "Reading",
+    "Text",
+    "__version__",
+    "field",
+    "open",
+]
 
 # Resolved at first use, so that the command line starts without importing what a command does not need.
 _HOMES = {
     "Collection": ("kb.collection", "Collection"),
     "Document": ("kb.schema", "Document"),
+    "FieldMapping": ("kb.ingest", "FieldMapping"),
+    "ImportRequest": ("kb.ingest", "ImportRequest"),
     "KBError": ("kb.errors", "KBError"),
     "KnowledgeBase": ("kb.knowledge_base", "KnowledgeBase"),
+    "Policy": ("kb.ingest", "Policy"),
+    "Reading": ("kb.sources", "Reading"),
     "Text": ("kb.schema", "Text"),
     "field": ("kb.filters", "field"),
     "open": ("kb.opening", "open_base"),

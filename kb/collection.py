@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from kb import __version__, curate, ingest
-from kb import catalog as cat
-from kb.chunks import Chunking
-from kb.declaration import check_model, make_recipe
-from kb.errors import DamagedError, MismatchError, NotFoundError, UsageError
+from kb import curate, ingest
+from kb.errors import UsageError
 from kb.filters import check, parse
-from kb.ingest import ImportRequest, Progress, UnknownColumns, last_of
+from kb.ingest import FieldMapping, ImportRequest, Policy, Progress, UnknownColumns, last_of
 from kb.schema import Document, lookup_id
-from kb.search import Hits, Query, Report, Searchable, Strategy, VectorCache, search
-from kb.write import Put, Target, add, current_user, put
+from kb.search import Hits, Query, Report, Strategy, search
+from kb.sources import Format, Reading
+from kb.wiring import Wiring
+from kb.write import Put, add, put
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kb.catalog import Job, StoredCollection
-    from kb.config import CollectionSettings
+    from kb.catalog import Job
     from kb.curate import DeletedEntry, Entry, HistoryEntry
-    from kb.embed import Encoder
     from kb.filters import Filter
-    from kb.knowledge_base import KnowledgeBase
-    from kb.schema import Schema, Value
+    from kb.schema import Value
 
 _LOG = logging.getLogger("kb")
 
@@ -40,51 +33,29 @@ MAX_FILTERS: Final = 256
 """How many filter texts are kept parsed: reading one takes as long as a search."""
 
 
-class Collection:
+class Collection(Wiring):
     """One collection of an open knowledge base."""
-
-    def __init__(
-        self, base: KnowledgeBase, name: str, declared: CollectionSettings, stored: StoredCollection | None
-    ) -> None:
-        """Wire a collection; use ``KnowledgeBase.collection``."""
-        self.name = name
-        self._base = base
-        self._declared = declared
-        self._stored = stored
-        self._searchable: Searchable | None = None
-        self._checked: Encoder | None = None
-        self._filters: dict[str, Filter] = {}
-
-    @property
-    def schema(self) -> Schema:
-        """The fields, the key and the text template."""
-        return self._declared.schema
-
-    @property
-    def model(self) -> str:
-        """The model id."""
-        return self._declared.model
 
     def import_file(
         self,
         *files: str | os.PathLike[str],
-        input: str | None = None,
-        encoding: str | None = None,
         mapping: Mapping[str, str] | None = None,
         split: Mapping[str, str] | None = None,
+        input: str | None = None,
+        encoding: str | None = None,
         unknown_columns: UnknownColumns | str = UnknownColumns.ERROR,
         fail_empty: bool = False,
         dry_run: bool = False,
         progress: OnProgress | None = None,
     ) -> Job:
-        """Import CSV, TSV, JSON or JSON Lines files as one job and return it.
+        """Import files as one job and return it; ``run_import`` takes everything that can be said about an import.
 
         Args:
             files: Paths; ``-`` is standard input.
-            input: ``csv``, ``tsv``, ``json`` or ``jsonl``; None to go by the file's name.
-            encoding: Of CSV and TSV; None for UTF-8.
             mapping: By input column, the field (or ``id``) that it fills.
             split: By list field, what separates the items in one cell.
+            input: The format, e.g. ``csv``; None to go by the file's name.
+            encoding: Of text; None for UTF-8.
             unknown_columns: ``error`` or ``ignore``.
             fail_empty: Whether no rows at all is an error.
             dry_run: Do everything but embed and write.
@@ -94,37 +65,41 @@ class Collection:
             SourceError, EncoderError: A file cannot be read, or the model failed; rows committed before stay.
             LockedError: Another process owns the knowledge base.
         """
-        if not files:
-            raise UsageError("no file to import is named")
         request = ImportRequest(
-            files=tuple(os.fspath(file) for file in files),
-            input=input,
-            encoding=encoding,
-            mapping=dict(mapping or {}),
-            split=dict(split or {}),
-            unknown_columns=UnknownColumns(unknown_columns),
-            fail_empty=fail_empty,
+            tuple(os.fspath(file) for file in files),
+            Reading(None if input is None else Format(input), encoding),
+            FieldMapping(dict(mapping or {}), split=dict(split or {}), unknown_columns=UnknownColumns(unknown_columns)),
+            Policy(fail_empty=fail_empty),
         )
+        return self.run_import(request, dry_run=dry_run, progress=progress)
+
+    def run_import(self, request: ImportRequest, *, dry_run: bool = False, progress: OnProgress | None = None) -> Job:
+        """Import what a request names as one job and return it; as ``import_file``."""
         return last_of(self.import_steps(request, dry_run=dry_run), progress)
 
     def import_frame(
         self,
         frame: pd.DataFrame,
         *,
-        mapping: Mapping[str, str] | None = None,
+        mapping: FieldMapping | Mapping[str, str] | None = None,
         unknown_columns: UnknownColumns | str = UnknownColumns.ERROR,
         dry_run: bool = False,
         progress: OnProgress | None = None,
     ) -> Job:
         """Import a data frame, one document a row; as ``import_file``. Its index is not read."""
-        request = ImportRequest(files=(), mapping=dict(mapping or {}), unknown_columns=UnknownColumns(unknown_columns))
+        fields = mapping
+        if not isinstance(fields, FieldMapping):
+            fields = FieldMapping(dict(fields or {}), unknown_columns=UnknownColumns(unknown_columns))
         with self._importing(dry_run=dry_run) as (target, folder):
-            return last_of(
-                ingest.import_frame(target, frame, request, rejects_folder=folder, dry_run=dry_run), progress
+            steps = ingest.import_frame(
+                target, frame, ImportRequest((), mapping=fields), rejects_folder=folder, dry_run=dry_run
             )
+            return last_of(steps, progress)
 
     def import_steps(self, request: ImportRequest, *, dry_run: bool = False) -> Iterator[Progress]:
         """Import files step by step; as ``import_file``."""
+        if not request.files:
+            raise UsageError("no file to import is named")
         with self._importing(dry_run=dry_run) as (target, folder):
             yield from ingest.import_files(target, request, rejects_folder=folder, dry_run=dry_run)
 
@@ -290,110 +265,3 @@ class Collection:
                 self._filters.clear()
             self._filters[where] = check(parse(where), self.schema)
         return self._filters[where]
-
-    def target(self) -> Target:
-        """Become the owner and return what writes work on; a new collection is stored.
-
-        Raises:
-            LockedError: Another process owns the knowledge base.
-            ModelNotFoundError: The model of a new collection cannot be resolved.
-        """
-        catalog = self._base.own()
-        with catalog.writing:
-            place = self._place()
-            if place is None:
-                self._stored = self._store(catalog)
-                place = catalog, self._stored
-        return self._target(*place)
-
-    def prepare_queries(self) -> None:
-        """Do now, while the model is in memory, what would delay the first search."""
-        if self._checked is not None:
-            self._checked.prepare_queries()
-
-    def _target(self, catalog: cat.Catalog, stored: StoredCollection) -> Target:
-        recipe = stored.recipe
-        return Target(
-            catalog,
-            stored,
-            Chunking(recipe.chunk_tokens, recipe.chunk_overlap),
-            self._encoder,
-            lambda: self._follow(stored),
-            current_user(),
-        )
-
-    def _follow(self, stored: StoredCollection) -> None:
-        try:
-            self._base.follow(stored)
-        except (DamagedError, MismatchError) as error:
-            _LOG.warning("%s; the write is in the catalog, and searches are exact until the index is mended", error)
-
-    def _store(self, catalog: cat.Catalog) -> StoredCollection:
-        encoder = self._base.encoder(self._declared.model)
-        recipe = make_recipe(self.name, self._declared, encoder, self._base.stored_collections())
-        with catalog.write() as connection:
-            return cat.add_collection(
-                connection,
-                self.name,
-                self.schema,
-                recipe,
-                dimension=encoder.dimension,
-                fingerprint=encoder.fingerprint().tobytes(),
-            )
-
-    def _encoder(self) -> Encoder:
-        """Return the model after comparing it, once, with what the collection remembers of it."""
-        if self._checked is None:
-            encoder = self._base.encoder(self._declared.model)
-            if self._stored is not None:
-                check_model(self._stored, encoder)
-            self._checked = encoder
-        return self._checked
-
-    def _searching(self, catalog: cat.Catalog, stored: StoredCollection) -> Searchable:
-        if self._searchable is None:
-            self._searchable = Searchable(
-                catalog,
-                stored,
-                VectorCache(stored.id, stored.dimension),
-                self._encoder,
-                lambda: self._base.index(stored),
-                lambda: self._base.follow(stored),
-                self._base.other_owner,
-            )
-        return self._searchable
-
-    def _place(self) -> tuple[cat.Catalog, StoredCollection] | None:
-        """Return where the documents are, or None while nobody has stored any; asked again until somebody has."""
-        catalog = self._base.catalog
-        if catalog is not None and self._stored is None:
-            self._stored = self._base.stored_for(self.name, self._declared)
-        return None if catalog is None or self._stored is None else (catalog, self._stored)
-
-    def _existing(self, key: str) -> tuple[cat.Catalog, StoredCollection]:
-        """Return where a document must be, if it is anywhere."""
-        place = self._place()
-        if place is None:
-            raise NotFoundError(f"there is no document '{key}' in '{self.name}'", hint="the collection is empty")
-        return place
-
-    @contextmanager
-    def _importing(self, *, dry_run: bool) -> Iterator[tuple[Target, Path]]:
-        """Yield what an import works on and where its rejects go.
-
-        A dry run gets the real catalog without the lock, or an empty one where there is none; it writes to neither.
-        """
-        if not dry_run:
-            yield self.target(), self._base.rejects_folder()
-            self.prepare_queries()
-            return
-        place = self._place()
-        if place is not None:
-            yield self._target(*place), Path()
-            return
-        with tempfile.TemporaryDirectory(prefix="kb-") as folder:
-            catalog = cat.open_catalog(Path(folder) / cat.FILE_NAME, version=__version__)
-            try:
-                yield self._target(catalog, self._store(catalog)), Path()
-            finally:
-                catalog.close()

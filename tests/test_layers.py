@@ -19,6 +19,7 @@ LAYERS = [
     ["kb.embed", "kb.catalog", "kb.index"],
     ["kb.write"],
     ["kb.ingest", "kb.search", "kb.curate", "kb.maintain", "kb.evaluate", "kb.declaration"],
+    ["kb.wiring"],
     ["kb.collection"],
     ["kb.knowledge_base", "kb.first_config"],
     ["kb.opening"],
@@ -105,7 +106,7 @@ def test_every_module_has_a_layer():
 def test_the_imports_are_seen():
     assert len(IMPORTS) > 300
     assert any(found.target == "sqlalchemy" and not found.typing for found in IMPORTS)
-    assert any((i.module, i.target, i.typing) == ("kb.collection", "kb.knowledge_base", True) for i in IMPORTS)
+    assert any((i.module, i.target, i.typing) == ("kb.wiring", "kb.knowledge_base", True) for i in IMPORTS)
     assert any(found.module == "kb.index.chroma" and found.target == "chromadb" for found in IMPORTS)
 
 

@@ -18,7 +18,8 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 def test_the_public_names_are_these():
     assert kb.__all__ == [
-        *("Collection", "Document", "KBError", "KnowledgeBase", "Text", "__version__", "field", "open"),
+        *("Collection", "Document", "FieldMapping", "ImportRequest", "KBError", "KnowledgeBase", "Policy", "Reading"),
+        *("Text", "__version__", "field", "open"),
     ]
     assert all(getattr(kb, name) is not None for name in kb.__all__)
 
@@ -29,10 +30,20 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_the_methods_of_a_collection_are_these():
-    assert sorted(name for name in vars(kb.Collection) if not name.startswith("_")) == [
+    assert sorted(name for name in dir(kb.Collection) if not name.startswith("_")) == [
         *("add", "change", "count", "delete", "deleted", "entries", "entry", "filter", "get", "history", "import_file"),
-        *("import_frame", "import_steps", "keys", "list", "model", "prepare_queries", "restore", "schema", "search"),
-        *("target", "update", "upsert"),
+        *(
+            "import_frame",
+            "import_steps",
+            "keys",
+            "list",
+            "model",
+            "prepare_queries",
+            "restore",
+            "run_import",
+            "schema",
+        ),
+        *("search", "target", "update", "upsert"),
     ]
 
 

@@ -40,7 +40,7 @@ def queries() -> list[dict[str, Any]]:
 
 
 def read(path: Path, schema: Schema) -> list[kb.Document]:
-    source = open_source(str(path), format=None, encoding=None)
+    source = open_source(str(path))
     return [schema.document(row.values, textual=source.textual, separators={}) for row in source.rows()]
 
 

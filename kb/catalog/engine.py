@@ -38,20 +38,42 @@ class Catalog:
         """Connect to an existing, migrated file; use ``open_catalog``."""
         self.path = path
         self.writing = threading.RLock()
+        self._joined = threading.local()
         self._engine = _engine(path)
         self._writer = self._engine.execution_options(kb_write=True)
 
     @contextmanager
     def read(self) -> Iterator[sqlalchemy.Connection]:
-        """Yield a connection in one snapshot; what is written meanwhile is not seen."""
+        """Yield a connection in one snapshot; what is written meanwhile is not seen.
+
+        Inside a transaction of this thread it is that one, with what it has written so far.
+        """
+        if self.is_writing:
+            yield self._joined.connection
+            return
         with translated_errors(self.path), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sqlalchemy.Connection]:
-        """Yield a connection in one transaction: committed with fsync on success, rolled back on any error."""
+        """Yield a connection in one transaction: committed with fsync on success, rolled back on any error.
+
+        A write inside a write of the same thread joins it: both are committed by the outer one, or neither is.
+        """
+        if self.is_writing:
+            yield self._joined.connection
+            return
         with translated_errors(self.path), self._writer.begin() as connection:
-            yield connection
+            self._joined.connection = connection
+            try:
+                yield connection
+            finally:
+                del self._joined.connection
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether this thread is inside a transaction that writes."""
+        return hasattr(self._joined, "connection")
 
     def analyse(self) -> None:
         """Let SQLite look at how the values are spread: without it, a range filter reads the whole collection."""
@@ -157,11 +179,15 @@ def _migrate(path: Path, found: str | None, version: str) -> None:
     if found is None:
         target.unlink(missing_ok=True)
     engine = _engine(target)
+    # A migration that copies a table and drops the old one must not take along what refers to it.
+    event.listen(engine, "connect", lambda connection, _record: connection.execute("PRAGMA foreign_keys = OFF"))
     try:
         with engine.execution_options(kb_write=True).begin() as connection:
             config = _alembic_config(target)
             config.attributes["connection"] = connection
             command.upgrade(config, HEAD)
+            if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall():
+                raise DamagedError(f"{path} cannot be migrated: {len(broken)} rows refer to others that do not exist")
             connection.execute(catalog_info.delete().where(catalog_info.c.name == "kb_version"))
             connection.execute(catalog_info.insert().values(name="kb_version", value=version))
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from dataclasses import asdict, dataclass, fields
@@ -31,8 +32,10 @@ class JobStatus(StrEnum):
         running ──▶ done         every row is in
            │ ├────▶ partial      some rows were rejected; the rest is in
            │ └────▶ failed       stopped by an error; what was acknowledged is in
-           └──────▶ interrupted  killed or cancelled; what was acknowledged is in; can be resumed
+           ├──────▶ interrupted  killed or stopped by a signal; what was acknowledged is in; can be resumed
+           └──────▶ cancelled    by ``kb jobs cancel``; what was acknowledged is in
         interrupted, failed ──▶ running (resume)
+        interrupted ──▶ cancelled
     """
 
     RUNNING = "running"
@@ -40,13 +43,16 @@ class JobStatus(StrEnum):
     PARTIAL = "partial"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of the rows read so far: ``read = new + updated + fields_only + unchanged + rejected``.
+    """What became of the rows read so far: ``read = new + updated + fields_only + unchanged + conflicts + rejected``.
 
-    ``embedded`` counts the texts for which the model was called.
+    ``conflicts`` counts the rows that were left out because their document had been edited; ``removed`` the documents
+    that were deleted because they had vanished from their source; ``embedded`` the texts for which the model was
+    called.
     """
 
     read: int = 0
@@ -56,6 +62,8 @@ class Counts:
     unchanged: int = 0
     rejected: int = 0
     embedded: int = 0
+    conflicts: int = 0
+    removed: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         """Return the sum, figure by figure."""
@@ -69,7 +77,7 @@ class Job:
     Attributes:
         id: Sortable by start time.
         collection: The collection's name.
-        kind: ``import``.
+        kind: ``import`` or ``undo``.
         status: Where it stands; ``running`` of a process that no longer exists is shown as ``interrupted``.
         request: What was asked for, as JSON, enough to continue it.
         counts: As of the last commit.
@@ -80,6 +88,10 @@ class Job:
         started: When, in UTC.
         seconds: How long it has run, over all its runs.
         error: Why it failed, or None.
+        source: The name of the source that was imported, or None.
+        position: How much of the input has been read as of the last commit, in bytes (rows for a data frame).
+        total: How much there is, in the same unit; None when that is unknown.
+        warnings: What looked wrong but was imported, one sentence each.
     """
 
     id: str
@@ -95,12 +107,17 @@ class Job:
     started: str
     seconds: float
     error: str | None
+    source: str | None = None
+    position: int = 0
+    total: int | None = None
+    warnings: tuple[str, ...] = ()
 
     @classmethod
-    def rehearsal(cls, collection: str, kind: str, request: str, who: str) -> Job:
+    def rehearsal(cls, collection: str, kind: str, request: str, who: str, source: str | None = None) -> Job:
         """Return a job that is counted but never stored: its id is empty."""
+        running, counts = JobStatus.RUNNING, Counts()
         return cls(
-            "", collection, kind, JobStatus.RUNNING, request, Counts(), None, 0, os.getpid(), who, now(), 0.0, None
+            "", collection, kind, running, request, counts, None, 0, os.getpid(), who, now(), 0.0, None, source=source
         )
 
 
@@ -114,7 +131,9 @@ class Reject:
     reason: str
 
 
-def add_job(connection: Connection, collection_id: int, *, kind: str, request: str, who: str) -> Job:
+def add_job(
+    connection: Connection, collection_id: int, *, kind: str, request: str, who: str, source: str | None = None
+) -> Job:
     """Record the start of a job in this process and return it."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     job_id = f"{stamp}-{secrets.token_hex(3)}"
@@ -127,6 +146,7 @@ def add_job(connection: Connection, collection_id: int, *, kind: str, request: s
             request=request,
             pid=os.getpid(),
             who=who,
+            source=source,
             started=now(),
         )
     )
@@ -146,6 +166,9 @@ def save_job(connection: Connection, job: Job) -> None:
             rejects_bytes=job.rejects_bytes,
             pid=job.pid,
             seconds=job.seconds,
+            position=job.position,
+            total=job.total,
+            warnings=json.dumps(job.warnings, ensure_ascii=False),
             error=None if job.error is None else job.error[:_MAX_ERROR],
             **asdict(job.counts),
         )
@@ -206,4 +229,8 @@ def _job(row: Row[Any]) -> Job:
         started=row.started,
         seconds=row.seconds,
         error=row.error,
+        source=row.source,
+        position=row.position,
+        total=row.total,
+        warnings=tuple(json.loads(row.warnings)),
     )

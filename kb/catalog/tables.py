@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The Alembic revision that this release reads and writes."""
 
 metadata: Final = MetaData()
@@ -153,7 +153,26 @@ jobs: Final = Table(
     Column("started", Text, nullable=False),
     Column("seconds", Float, nullable=False, server_default="0"),
     Column("error", Text),
-    CheckConstraint("status IN ('running', 'done', 'partial', 'failed', 'interrupted')", name="job_status"),
+    Column("source", Text),
+    Column("conflicts", Integer, nullable=False, server_default="0"),
+    Column("removed", Integer, nullable=False, server_default="0"),
+    Column("position", Integer, nullable=False, server_default="0"),
+    Column("total", Integer),
+    Column("warnings", Text, nullable=False, server_default="[]"),
+    CheckConstraint(
+        "status IN ('running', 'done', 'partial', 'failed', 'interrupted', 'cancelled')", name="job_status"
+    ),
+)
+
+origins: Final = Table(
+    "origins",
+    metadata,
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("job_id", Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 rejects: Final = Table(

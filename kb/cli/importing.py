@@ -61,16 +61,18 @@ def import_(
       kb import data/articles.csv
       kb import export.csv --map Headline=title --split "tags=;" --dry-run
     """
-    from kb.ingest import ImportRequest, UnknownColumns
+    from kb.ingest import FieldMapping, ImportRequest, Policy, UnknownColumns
+    from kb.sources import Format, Reading
 
     request = ImportRequest(
         files=files,
-        input=input,
-        encoding=encoding,
-        mapping=_assignments(maps, "--map"),
-        split=_assignments(splits, "--split"),
-        unknown_columns=UnknownColumns(unknown_columns),
-        fail_empty=fail_empty,
+        reading=Reading(format=None if input is None else Format(input), encoding=encoding),
+        mapping=FieldMapping(
+            columns=_assignments(maps, "--map"),
+            split=_assignments(splits, "--split"),
+            unknown_columns=UnknownColumns(unknown_columns),
+        ),
+        policy=Policy(fail_empty=fail_empty),
     )
     with options.open() as base:
         job = _run(options, base, options.pick(base).import_steps(request, dry_run=dry_run))

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from kb.ingest.progress import Progress, last_of
-from kb.ingest.request import ImportRequest, UnknownColumns
+from kb.ingest.request import FieldMapping, ImportRequest, OnConflict, Policy, UnknownColumns
 from kb.ingest.run import import_files, import_frame, resume_import
 
-__all__ = ["ImportRequest", "Progress", "UnknownColumns", "import_files", "import_frame", "last_of", "resume_import"]
+__all__ = [
+    "FieldMapping",
+    "ImportRequest",
+    "OnConflict",
+    "Policy",
+    "Progress",
+    "UnknownColumns",
+    "import_files",
+    "import_frame",
+    "last_of",
+    "resume_import",
+]

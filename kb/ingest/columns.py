@@ -11,7 +11,7 @@ from kb.ingest.request import UnknownColumns
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kb.ingest.request import ImportRequest
+    from kb.ingest.request import FieldMapping
     from kb.schema import Document, Schema
     from kb.sources import Row
 
@@ -53,13 +53,13 @@ class Columns:
 
 
 def resolve(
-    schema: Schema, request: ImportRequest, header: Sequence[str] | None, *, name: str, textual: bool
+    schema: Schema, mapping: FieldMapping, header: Sequence[str] | None, *, name: str, textual: bool
 ) -> Columns:
     """Return the checked columns of one input.
 
     Args:
         schema: Of the collection.
-        request: With the mapping.
+        mapping: What fills what.
         header: The input's columns where it declares them, else None.
         name: The input's name, for messages.
         textual: Whether its values are text.
@@ -69,18 +69,18 @@ def resolve(
         SourceError: The header has unknown columns, or lacks the key or a required field.
     """
     valid = ["id", *schema.fields]
-    for column, target in request.mapping.items():
+    for column, target in mapping.columns.items():
         if target not in valid:
             raise UsageError(f"--map {column}={target}: '{target}' is not a field", hint=nearest(target, valid))
         if header is not None and column not in header:
             raise UsageError(f"--map {column}={target}: {name} has no column '{column}'", hint=nearest(column, header))
-    for target in request.split:
+    for target in mapping.split:
         declared = schema.fields.get(target)
         if declared is None or not declared.many:
             lists = [f.name for f in schema.fields.values() if f.many]
             raise UsageError(f"--split {target}: '{target}' is not a list field", hint=nearest(target, lists))
-    ignore = request.unknown_columns is UnknownColumns.IGNORE
-    columns = Columns(schema, request.mapping, request.split, ignore, textual)
+    ignore = mapping.unknown_columns is UnknownColumns.IGNORE
+    columns = Columns(schema, mapping.columns, mapping.split, ignore, textual)
     if header is not None:
         _check_header(columns, header, name)
     return columns

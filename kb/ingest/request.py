@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from kb.sources import Format, Reading
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,28 +20,80 @@ class UnknownColumns(StrEnum):
     IGNORE = "ignore"
 
 
+class OnConflict(StrEnum):
+    """What happens to a row whose document was edited since its last import from the same source."""
+
+    KEEP = "keep"
+    THEIRS = "theirs"
+    FAIL = "fail"
+
+
 @dataclass(frozen=True, slots=True)
-class ImportRequest:
-    """The inputs of an import and how to read them.
+class FieldMapping:
+    """From the columns of an input to the fields of a collection. Wherever a field is named, ``id`` is allowed too.
 
     Attributes:
-        files: Paths, or ``-`` for standard input.
-        input: The format, ``csv``, ``tsv``, ``json`` or ``jsonl``; None to go by the file's name.
-        encoding: Of CSV and TSV; None for UTF-8.
-        mapping: By input column, the field (or ``id``) that it fills.
-        split: By field, what separates the items of a list in one cell.
+        columns: By input column, or path into a nested record (``author.name``), the field that it fills.
+        constants: By field, the value that every document gets, spelled as in a CSV file.
+        templates: By field, a text with ``{column}`` in it.
+        split: By list field, what separates the items in one cell.
+        dates: By date or datetime field, its format, as ``strptime`` reads it.
+        key: Columns whose values, joined by ``-``, make the id; empty when a column or template fills it.
+        where: A filter over the input's columns; other rows are not read at all.
         unknown_columns: What happens to other columns.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
+    split: Mapping[str, str] = field(default_factory=dict)
+    dates: Mapping[str, str] = field(default_factory=dict)
+    key: tuple[str, ...] = ()
+    where: str | None = None
+    unknown_columns: UnknownColumns = UnknownColumns.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What an import does about rows that are wrong, in conflict, or gone.
+
+    Attributes:
+        atomic: All rows or none.
+        max_errors: At more rejected rows than this the import stops; None for no bound.
+        max_error_share: The same as a share of the rows read, in [0, 1].
+        source: A name for where the rows come from; documents remember it.
+        sync: Whether documents of that source that are not in the input any more are deleted.
+        max_delete: The largest share of the source's documents that a sync may delete, in [0, 1].
+        on_conflict: What happens to rows whose documents were edited; only with a source.
         fail_empty: Whether no rows at all is an error.
+    """
+
+    atomic: bool = False
+    max_errors: int | None = None
+    max_error_share: float | None = None
+    source: str | None = None
+    sync: bool = False
+    max_delete: float = 0.1
+    on_conflict: OnConflict = OnConflict.FAIL
+    fail_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRequest:
+    """The inputs of an import, how to read them, and what to do with them.
+
+    Attributes:
+        files: Paths, patterns or folders; ``-`` for standard input.
+        reading: How to read them.
+        mapping: How their columns fill fields.
+        policy: What to do about rows that are wrong, in conflict, or gone.
         fingerprints: What the files were like when the job started, one entry a file; None for standard input.
     """
 
     files: tuple[str, ...]
-    input: str | None = None
-    encoding: str | None = None
-    mapping: Mapping[str, str] = field(default_factory=dict)
-    split: Mapping[str, str] = field(default_factory=dict)
-    unknown_columns: UnknownColumns = UnknownColumns.ERROR
-    fail_empty: bool = False
+    reading: Reading = field(default_factory=Reading)
+    mapping: FieldMapping = field(default_factory=FieldMapping)
+    policy: Policy = field(default_factory=Policy)
     fingerprints: tuple[str | None, ...] = ()
 
     def to_json(self) -> str:
@@ -50,11 +104,17 @@ class ImportRequest:
     def from_json(cls, text: str) -> ImportRequest:
         """Return the request that ``to_json`` wrote."""
         raw = json.loads(text)
+        reading, mapping, policy = raw["reading"], raw["mapping"], raw["policy"]
+        if reading.get("format") is not None:
+            reading["format"] = Format(reading["format"])
+        mapping["key"] = tuple(mapping.get("key", ()))
+        mapping["unknown_columns"] = UnknownColumns(mapping["unknown_columns"])
+        if "on_conflict" in policy:
+            policy["on_conflict"] = OnConflict(policy["on_conflict"])
         return cls(
-            **{
-                **raw,
-                "files": tuple(raw["files"]),
-                "fingerprints": tuple(raw["fingerprints"]),
-                "unknown_columns": UnknownColumns(raw["unknown_columns"]),
-            }
+            files=tuple(raw["files"]),
+            reading=Reading(**reading),
+            mapping=FieldMapping(**mapping),
+            policy=Policy(**policy),
+            fingerprints=tuple(raw["fingerprints"]),
         )

@@ -15,7 +15,7 @@ from kb.ingest.columns import Columns, resolve
 from kb.ingest.progress import Progress
 from kb.ingest.request import ImportRequest
 from kb.schema import content_hash
-from kb.sources import Format, open_frame, open_rejects, open_source
+from kb.sources import open_frame, open_rejects, open_source
 from kb.write import Put, Target, put
 
 if TYPE_CHECKING:
@@ -87,10 +87,7 @@ def import_files(
     twice = [name for name in request.files if request.files.count(name) > 1]
     if twice:
         raise UsageError(f"{twice[0]} is named twice", unchanged="nothing was imported", hint="name each file once")
-    sources = [
-        open_source(name, format=None if request.input is None else Format(request.input), encoding=request.encoding)
-        for name in request.files
-    ]
+    sources = [open_source(name, request.reading) for name in request.files]
     # A job can be resumed from any folder.
     places = tuple(name if name == "-" else os.path.abspath(name) for name in request.files)  # noqa: PTH100 - no links
     request = replace(request, files=places, fingerprints=tuple(_fingerprint(s) for s in sources))
@@ -126,10 +123,7 @@ def resume_import(target: Target, job: Job, *, rejects_folder: Path) -> Iterator
             unchanged="nothing was imported",
             hint="import the same data again: rows that are in already are skipped as unchanged",
         )
-    sources = [
-        open_source(name, format=None if request.input is None else Format(request.input), encoding=request.encoding)
-        for name in request.files
-    ]
+    sources = [open_source(name, request.reading) for name in request.files]
     for source, fingerprint in zip(sources, request.fingerprints, strict=True):
         if _fingerprint(source) != fingerprint:
             raise SourceChangedError(
@@ -153,7 +147,7 @@ def _import(
     schema = target.collection.schema
     _same_shape(sources)
     # Every input is checked before the first row of any is imported.
-    columns = [resolve(schema, request, s.columns or None, name=s.name, textual=s.textual) for s in sources]
+    columns = [resolve(schema, request.mapping, s.columns or None, name=s.name, textual=s.textual) for s in sources]
     job = resumed or _new_job(target, request, dry_run=dry_run)
     run = _Run(
         target,
@@ -293,7 +287,7 @@ def _commit(run: _Run, source: Source, batch: _Batch) -> None:
 def _finish(run: _Run, sources: list[Source]) -> None:
     if run.writer is not None:
         run.writer.close()
-    if run.request.fail_empty and not run.job.counts.read:
+    if run.request.policy.fail_empty and not run.job.counts.read:
         names = ", ".join(source.name for source in sources)
         raise SourceError(f"{names}: no rows", unchanged="nothing was imported")
     if run.rehearsal is None and run.job.counts.read > run.job.counts.unchanged:

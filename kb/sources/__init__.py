@@ -6,6 +6,7 @@ from kb.sources.frame import FrameSource, open_frame
 from kb.sources.input import SourceFingerprint
 from kb.sources.json_text import read_object
 from kb.sources.opening import open_source
+from kb.sources.reading import Reading
 from kb.sources.rejects import RejectWriter, open_rejects
 from kb.sources.row import Limits, Row
 from kb.sources.source import Format, Source
@@ -15,6 +16,7 @@ __all__ = [
     "Format",
     "FrameSource",
     "Limits",
+    "Reading",
     "RejectWriter",
     "Row",
     "Source",

@@ -10,6 +10,7 @@ from kb.sources.content import inspect
 from kb.sources.csv_reader import CsvSource
 from kb.sources.input import Input, source_error
 from kb.sources.json_reader import JsonArraySource, JsonLinesSource
+from kb.sources.reading import Reading
 from kb.sources.row import Limits
 from kb.sources.source import Format
 
@@ -29,31 +30,27 @@ _SAY: Final = "say --input csv|tsv|json|jsonl"
 
 def open_source(
     path: str,
+    reading: Reading = Reading(),
     *,
-    format: Format | None,
-    encoding: str | None,
-    delimiter: str | None = None,
     limits: Limits = Limits(),
 ) -> Source:
     """Return the input behind a path after looking at its first megabyte.
 
     Args:
         path: A file or named pipe, or ``-`` for standard input.
-        format: None to go by the suffix of the name.
-        encoding: A Python codec of text; None for UTF-8, with or without a byte order mark.
-        delimiter: What separates the cells of a CSV file; None to read it off the header.
+        reading: How to read it.
         limits: What a row may measure.
 
     Raises:
         UsageError: The format of stdin is not given, or the encoding or delimiter cannot be one.
         SourceError: The input cannot be read, is something else, or has a header that cannot be used.
     """
-    if format is None:
-        format = _by_suffix(path)
+    format = _by_suffix(path) if reading.format is None else reading.format
+    delimiter = reading.delimiter
     if delimiter is not None and format not in (Format.CSV, Format.TSV):
         raise UsageError(f"a delimiter is given, but {format} has none")
     opened = Input(path)
-    content = inspect(opened, format, encoding)
+    content = inspect(opened, format, reading.encoding)
     if format is Format.JSONL:
         return JsonLinesSource(opened, content, format, limits)
     if format is Format.JSON:

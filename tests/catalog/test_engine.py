@@ -79,10 +79,10 @@ def add_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upgrade: str) 
     """Make a release with one more migration than the present one."""
     folder = tmp_path / "migrations"
     shutil.copytree(engine.migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0002_more.py").write_text(
-        f"from alembic import op\nrevision = '0002'\ndown_revision = '0001'\ndef upgrade():\n    {upgrade}\n"
+    (folder / "versions" / "9999_more.py").write_text(
+        f"from alembic import op\nrevision = '9999'\ndown_revision = '{HEAD}'\ndef upgrade():\n    {upgrade}\n"
     )
-    monkeypatch.setattr(engine, "HEAD", "0002")
+    monkeypatch.setattr(engine, "HEAD", "9999")
     monkeypatch.setattr(engine, "migrations_folder", lambda: folder)
 
 
@@ -156,20 +156,20 @@ def test_faults_D1_an_older_catalog_is_copied_then_migrated(path, tmp_path, monk
     made(path, "0.1.0")
     add_revision(tmp_path, monkeypatch, "op.execute(\"UPDATE catalog_info SET name = 'was_' || name\")")
     made(path, "0.2.0")
-    assert revision(path) == "0002"
+    assert revision(path) == "9999"
     assert execute(path, "SELECT * FROM catalog_info ORDER BY name") == [
         ("kb_version", "0.2.0"),
         ("was_kb_version", "0.1.0"),
     ]
-    copy = tmp_path / "catalog.before-0002.sqlite3"
-    assert revision(copy) == "0001"
+    copy = tmp_path / "catalog.before-9999.sqlite3"
+    assert revision(copy) == HEAD
     assert execute(copy, "SELECT * FROM catalog_info") == [("kb_version", "0.1.0")]
 
 
 def test_faults_D1_a_new_catalog_goes_through_all_migrations_without_a_copy(path, tmp_path, monkeypatch):
     add_revision(tmp_path, monkeypatch, "op.execute('CREATE TABLE more (a)')")
     made(path)
-    assert revision(path) == "0002"
+    assert revision(path) == "9999"
     assert execute(path, "SELECT count(*) FROM more") == [(0,)]
     assert not list(tmp_path.glob("catalog.before-*"))
 
@@ -183,7 +183,7 @@ def test_faults_D5_a_migration_that_fails_leaves_the_older_catalog(path, tmp_pat
             open_catalog(path, version="0.2.0")
     assert execute(path, "SELECT sql FROM sqlite_master") == before
     made(path, "0.1.0")
-    assert revision(path) == "0001"
+    assert revision(path) == HEAD
     assert execute(path, "SELECT * FROM catalog_info") == [("kb_version", "0.1.0")]
 
 

@@ -110,7 +110,7 @@ def test_the_module_runs(run_kb: Callable[..., Ran]) -> None:
 
 # Import and jobs.
 
-JOB_KEYS = ["job", "status", "read", "new", "updated", "fields_only", "unchanged", "rejected", "embedded", "rejects", "seconds"]  # fmt: skip
+JOB_KEYS = ["job", "status", "read", "new", "updated", "fields_only", "unchanged", "conflicts", "rejected", "removed", "embedded", "rejects", "seconds"]  # fmt: skip
 
 
 def test_import_prints_one_object(cli: Run, tmp_path: Path) -> None:
@@ -127,7 +127,9 @@ def test_import_prints_one_object(cli: Run, tmp_path: Path) -> None:
         "updated": 0,
         "fields_only": 0,
         "unchanged": 0,
+        "conflicts": 0,
         "rejected": 0,
+        "removed": 0,
         "embedded": 3,
         "rejects": None,
     }

@@ -10,7 +10,7 @@ import pytest
 
 from kb.errors import DocumentError, KBError, SourceChangedError, SourceError, UsageError
 from kb.schema import Field, FieldType, build_schema
-from kb.sources import Format, Limits, Row, open_source
+from kb.sources import Format, Limits, Reading, Row, open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def opened(tmp_path: Path, data: bytes | str, name: str = "data.csv", **options: object) -> Source:
     path = tmp_path / name
     path.write_bytes(data.encode() if isinstance(data, str) else data)
-    arguments = {"format": None, "encoding": None, **options}
-    return open_source(str(path), **arguments)  # type: ignore[arg-type]
+    limits = options.pop("limits", Limits())
+    return open_source(str(path), Reading(**options), limits=limits)  # type: ignore[arg-type]
 
 
 def read(tmp_path: Path, data: bytes | str, name: str = "data.csv", **options: object) -> list[Row]:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kb.errors import KBError
-from kb.sources import Limits, Row, open_rejects, open_source
+from kb.sources import Limits, Reading, Row, open_rejects, open_source
 
 BOUNDED = settings(max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 CODECS = (None, "latin-1", "utf-16", "shift_jis", "utf-7", "utf-32")
@@ -40,7 +40,7 @@ def read(data: bytes, format: str, encoding: str | None = None, limits: Limits =
         path.write_bytes(data)
         rows = []
         try:
-            source = open_source(str(path), format=None, encoding=encoding, limits=limits)
+            source = open_source(str(path), Reading(encoding=encoding), limits=limits)
             writer = open_rejects(str(Path(folder, "rejects")), source, resume_at=None)
             for row in source.rows():
                 rows.append(row)
@@ -119,8 +119,8 @@ def test_rejects_are_read_back_as_the_rows_they_were(format: str) -> None:
             path = Path(folder, f"data.{format}")
             path.write_bytes(opening + between.join(parts) + closing)
             try:
-                first = list(open_source(str(path), format=None, encoding=None).rows())
-                source = open_source(str(path), format=None, encoding=None)
+                first = list(open_source(str(path)).rows())
+                source = open_source(str(path))
             except KBError:
                 return
             again = Path(folder, f"again.{format}")
@@ -131,7 +131,7 @@ def test_rejects_are_read_back_as_the_rows_they_were(format: str) -> None:
             if not first:
                 return
             try:
-                second = list(open_source(str(again), format=None, encoding=None).rows())
+                second = list(open_source(str(again)).rows())
             except KBError as error:
                 assert "is not UTF-8" in error.what, "a share of bad lines that was low enough may rise"
                 return

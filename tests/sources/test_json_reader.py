@@ -24,7 +24,7 @@ EXAMPLE = 'write a list of objects: [{"id": "a1", "title": "…"}, …]'
 def opened(tmp_path: Path, data: bytes | str, name: str, limits: Limits = Limits()) -> Source:  # noqa: B008
     path = tmp_path / name
     path.write_bytes(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
-    return open_source(str(path), format=None, encoding=None, limits=limits)
+    return open_source(str(path), limits=limits)
 
 
 def one(tmp_path: Path, text: str, name: str, limits: Limits = Limits()) -> Row:  # noqa: B008

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kb.errors import SourceError, UsageError
-from kb.sources import Format, Source, open_source
+from kb.sources import Format, Reading, Source, open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ VALUES = [{"id": "a", "n": "1"}, {"id": "b", "n": "2"}]
 
 
 def opened(path: object, format: Format | None = None) -> Source:
-    return open_source(str(path), format=format, encoding=None)
+    return open_source(str(path), Reading(format))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_faults_E21_a_file_that_fails_on_reading() -> None:
 def test_pandas_is_imported_for_data_frames_only(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(TEXTS[Format.CSV])
     code = (
-        "import sys, kb.sources as s; list(s.open_source('a.csv', format=None, encoding=None).rows()); "
+        "import sys, kb.sources as s; list(s.open_source('a.csv').rows()); "
         "sys.exit('pandas' in sys.modules or 'numpy' in sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kb.errors import LimitError, SourceError
-from kb.sources import Row, open_rejects, open_source
+from kb.sources import Reading, Row, open_rejects, open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def opened(path: Path, encoding: str | None = None) -> Source:
-    return open_source(str(path), format=None, encoding=encoding)
+    return open_source(str(path), Reading(encoding=encoding))
 
 
 def rejected(tmp_path: Path, name: str, data: bytes, encoding: str | None = None) -> bytes:

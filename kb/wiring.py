@@ -1,0 +1,162 @@
+"""How a collection's parts are wired together: catalog, model, index, and what writes and searches work on."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kb import __version__
+from kb import catalog as cat
+from kb.chunks import Chunking
+from kb.declaration import check_model, make_recipe
+from kb.errors import DamagedError, MismatchError, NotFoundError
+from kb.search import Searchable, VectorCache
+from kb.write import Target, current_user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kb.catalog import StoredCollection
+    from kb.config import CollectionSettings
+    from kb.embed import Encoder
+    from kb.filters import Filter
+    from kb.knowledge_base import KnowledgeBase
+    from kb.schema import Schema
+
+_LOG = logging.getLogger("kb")
+
+
+class Wiring:
+    """The parts of one collection of an open knowledge base, opened as they are needed."""
+
+    def __init__(
+        self, base: KnowledgeBase, name: str, declared: CollectionSettings, stored: StoredCollection | None
+    ) -> None:
+        """Wire a collection; use ``KnowledgeBase.collection``."""
+        self.name = name
+        self._base = base
+        self._declared = declared
+        self._stored = stored
+        self._searchable: Searchable | None = None
+        self._checked: Encoder | None = None
+        self._filters: dict[str, Filter] = {}
+
+    @property
+    def schema(self) -> Schema:
+        """The fields, the key and the text template."""
+        return self._declared.schema
+
+    @property
+    def model(self) -> str:
+        """The model id."""
+        return self._declared.model
+
+    def target(self) -> Target:
+        """Become the owner and return what writes work on; a new collection is stored.
+
+        Raises:
+            LockedError: Another process owns the knowledge base.
+            ModelNotFoundError: The model of a new collection cannot be resolved.
+        """
+        catalog = self._base.own()
+        with catalog.writing:
+            place = self._place()
+            if place is None:
+                self._stored = self._store(catalog)
+                place = catalog, self._stored
+        return self._target(*place)
+
+    def prepare_queries(self) -> None:
+        """Do now, while the model is in memory, what would delay the first search."""
+        if self._checked is not None:
+            self._checked.prepare_queries()
+
+    def _target(self, catalog: cat.Catalog, stored: StoredCollection) -> Target:
+        recipe = stored.recipe
+        return Target(
+            catalog,
+            stored,
+            Chunking(recipe.chunk_tokens, recipe.chunk_overlap),
+            self._encoder,
+            lambda: self._follow(stored),
+            current_user(),
+        )
+
+    def _follow(self, stored: StoredCollection) -> None:
+        try:
+            self._base.follow(stored)
+        except (DamagedError, MismatchError) as error:
+            _LOG.warning("%s; the write is in the catalog, and searches are exact until the index is mended", error)
+
+    def _store(self, catalog: cat.Catalog) -> StoredCollection:
+        encoder = self._base.encoder(self._declared.model)
+        recipe = make_recipe(self.name, self._declared, encoder, self._base.stored_collections())
+        with catalog.write() as connection:
+            return cat.add_collection(
+                connection,
+                self.name,
+                self.schema,
+                recipe,
+                dimension=encoder.dimension,
+                fingerprint=encoder.fingerprint().tobytes(),
+            )
+
+    def _encoder(self) -> Encoder:
+        """Return the model after comparing it, once, with what the collection remembers of it."""
+        if self._checked is None:
+            encoder = self._base.encoder(self._declared.model)
+            if self._stored is not None:
+                check_model(self._stored, encoder)
+            self._checked = encoder
+        return self._checked
+
+    def _searching(self, catalog: cat.Catalog, stored: StoredCollection) -> Searchable:
+        if self._searchable is None:
+            self._searchable = Searchable(
+                catalog,
+                stored,
+                VectorCache(stored.id, stored.dimension),
+                self._encoder,
+                lambda: self._base.index(stored),
+                lambda: self._base.follow(stored),
+                self._base.other_owner,
+            )
+        return self._searchable
+
+    def _place(self) -> tuple[cat.Catalog, StoredCollection] | None:
+        """Return where the documents are, or None while nobody has stored any; asked again until somebody has."""
+        catalog = self._base.catalog
+        if catalog is not None and self._stored is None:
+            self._stored = self._base.stored_for(self.name, self._declared)
+        return None if catalog is None or self._stored is None else (catalog, self._stored)
+
+    def _existing(self, key: str) -> tuple[cat.Catalog, StoredCollection]:
+        """Return where a document must be, if it is anywhere."""
+        place = self._place()
+        if place is None:
+            raise NotFoundError(f"there is no document '{key}' in '{self.name}'", hint="the collection is empty")
+        return place
+
+    @contextmanager
+    def _importing(self, *, dry_run: bool) -> Iterator[tuple[Target, Path]]:
+        """Yield what an import works on and where its rejects go.
+
+        A dry run gets the real catalog without the lock, or an empty one where there is none; it writes to neither.
+        """
+        if not dry_run:
+            yield self.target(), self._base.rejects_folder()
+            self.prepare_queries()
+            return
+        place = self._place()
+        if place is not None:
+            yield self._target(*place), Path()
+            return
+        with tempfile.TemporaryDirectory(prefix="kb-") as folder:
+            catalog = cat.open_catalog(Path(folder) / cat.FILE_NAME, version=__version__)
+            try:
+                yield self._target(catalog, self._store(catalog)), Path()
+            finally:
+                catalog.close()
