@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from kb import curate, ingest
 from kb.errors import UsageError
 from kb.filters import check, parse
-from kb.ingest import FieldMapping, ImportRequest, Policy, Progress, UnknownColumns, last_of
+from kb.ingest import FieldMapping, ImportRequest, Plan, Policy, Progress, UnknownColumns, last_of
 from kb.schema import Document, lookup_id
 from kb.search import Hits, Query, Report, Strategy, search
 from kb.sources import Format, Reading
@@ -102,6 +102,24 @@ class Collection(Wiring):
             raise UsageError("no file to import is named")
         with self._importing(dry_run=dry_run) as (target, folder):
             yield from ingest.import_files(target, request, rejects_folder=folder, dry_run=dry_run)
+
+    def plan_import(self, request: ImportRequest) -> Plan:
+        """Return what an import would do to every document; nothing is embedded or written."""
+        with self._importing(dry_run=True) as (target, folder):
+            return ingest.plan_import(target, request, rejects_folder=folder)
+
+    def apply_steps(self, plan: Plan) -> Iterator[Progress]:
+        """Do what a plan says step by step, or refuse; as ``apply_plan``."""
+        with self._importing(dry_run=False) as (target, folder):
+            yield from ingest.apply_plan(target, plan, rejects_folder=folder)
+
+    def apply_plan(self, plan: Plan, *, progress: OnProgress | None = None) -> Job:
+        """Do exactly what a plan says and return the job.
+
+        Raises:
+            ConflictError, SourceChangedError: The collection or a file has changed since; nothing was imported.
+        """
+        return last_of(self.apply_steps(plan), progress)
 
     def add(self, *documents: Document) -> Put:
         """Add documents that must not exist yet, all or none.

@@ -67,6 +67,7 @@ from kb.catalog.lookup import (
     matching_seqs,
     seqs_of,
 )
+from kb.catalog.origins import Origin, count_origins, find_origins, forget_origins, save_origins, unseen_origins
 from kb.catalog.queue import TARGETS, VECTORS, QueuedDocument, QueuePart, enqueue, enqueue_all, forget, oldest, pending
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
 
@@ -82,6 +83,7 @@ __all__ = [
     "FoundChunk",
     "Job",
     "JobStatus",
+    "Origin",
     "QueuePart",
     "QueuedDocument",
     "Reject",
@@ -100,14 +102,17 @@ __all__ = [
     "count_chunks",
     "count_documents",
     "count_matching",
+    "count_origins",
     "current_change",
     "delete_documents",
     "enqueue",
     "enqueue_all",
     "find_collection",
     "find_job",
+    "find_origins",
     "first_chunks",
     "forget",
+    "forget_origins",
     "found_chunks",
     "get_chunks",
     "get_deleted",
@@ -138,11 +143,13 @@ __all__ = [
     "replace_chunks",
     "replace_schema",
     "save_job",
+    "save_origins",
     "select_documents",
     "select_keys",
     "seqs_of",
     "stored_states",
     "to_sql",
     "touched_since",
+    "unseen_origins",
     "update_documents",
 ]

@@ -68,7 +68,7 @@ class Catalog:
             try:
                 yield connection
             finally:
-                del self._joined.connection
+                vars(self._joined).pop("connection", None)
 
     @property
     def is_writing(self) -> bool:

@@ -38,10 +38,19 @@ class Action(StrEnum):
 
 
 class Put(NamedTuple):
-    """What became of a batch: the actions in the order given, and how many texts the model was called for."""
+    """What became of a batch.
+
+    Attributes:
+        actions: In the order given.
+        embedded: For how many texts the model was called.
+        divided: How many documents with new text are longer than one chunk.
+        most_chunks: The chunks of the longest of them; 0 when none is divided.
+    """
 
     actions: tuple[Action, ...]
     embedded: int
+    divided: int = 0
+    most_chunks: int = 0
 
     @property
     def counts(self) -> cat.Counts:
@@ -106,20 +115,23 @@ def put(
     with target.catalog.writing:
         changes, actions = _decide(target, rendered)
         chunks = [chunk for change in changes for chunk in change.chunks]
+        divided = sum(len(change.chunks) > 1 for change in changes)
+        most = max((len(change.chunks) for change in changes), default=0) if divided else 0
         if rehearsal is not None:
             _, texts = _missing(target, chunks)
             would_embed = texts.keys() - rehearsal
             rehearsal |= would_embed
-            return Put(actions, len(would_embed))
+            return Put(actions, len(would_embed), divided, most)
         vectors = _embed(target, chunks)
-        outcome = Put(actions, len(vectors.new_hashes))
+        outcome = Put(actions, len(vectors.new_hashes), divided, most)
         if changes or record is not None:
             with target.catalog.write() as connection:
                 if changes:
                     _write(connection, target, changes, vectors, job=job, restoring=restoring)
                 if record is not None:
                     record(connection, outcome)
-    if changes:
+    # Inside a larger transaction nothing is committed yet; whoever began it brings the index up to date.
+    if changes and not target.catalog.is_writing:
         target.follow()
     return outcome
 
@@ -170,7 +182,8 @@ def remove(target: Target, keys: Sequence[str], *, job: str | None = None) -> li
             )
             cat.delete_documents(connection, [states[key].seq for key in found])
             cat.enqueue(connection, target.collection.id, [cat.QueuedDocument(k, states[k].chunks) for k in found])
-    target.follow()
+    if not target.catalog.is_writing:
+        target.follow()
     return found
 
 
