@@ -110,7 +110,13 @@ def remove_vanished(run: Run) -> int:
         gone = vanished(run, connection)
         total = cat.count_origins(connection, target.collection.id, policy.source)
         states = cat.stored_states(connection, target.collection.id, [one.key for one in gone])
-    _check_share(run, gone, total)
+    try:
+        _check_share(run, gone, total)
+    except ConflictError as error:
+        if run.rehearsal is None:
+            raise
+        run.notes.append(f"the sync would be refused: {error}")
+        return 0
     edited = [one.key for one in gone if one.key in states and states[one.key].revision != one.revision]
     if edited and policy.on_conflict is OnConflict.FAIL and run.rehearsal is None:
         raise ConflictError(
