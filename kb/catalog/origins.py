@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
+from kb.catalog.bulk import wanted
 from kb.catalog.documents import batched
 from kb.catalog.tables import origins
 
@@ -36,8 +37,12 @@ def find_origins(connection: Connection, collection_id: int, source: str, keys: 
     """Return what the source knows of those of the documents that it has brought, by id."""
     found: dict[str, Origin] = {}
     for some in batched(keys):
-        query = _query(collection_id, source).where(origins.c.key.in_(some))
-        found.update({row.key: Origin(row.key, row.revision, row.fields_hash) for row in connection.execute(query)})
+        sql = (
+            f"{wanted(some)} SELECT key, revision, fields_hash"
+            " FROM wanted CROSS JOIN origins ON collection_id = ? AND source = ? AND key = value"
+        )
+        rows = connection.exec_driver_sql(sql, (*some, collection_id, source))
+        found.update({row.key: Origin(*row) for row in rows})
     return found
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from kb.catalog import Reject
 from kb.errors import DocumentError, SourceError
 from kb.ingest.state import FIRST_BATCH, Batch
-from kb.schema import content_hash
 from kb.sources import open_rejects
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ ENOUGH_ROWS: Final = 100
 """A share of rejected rows says nothing before so many have been read."""
 _JOB_PREFIX: Final = re.compile(r"^\d{8}-\d{6}-[0-9a-f]{6}-")
 _LINE_BITS: Final = 40
-_NUMBER_BITS: Final = 16
 
 
 def batches(run: Run, source: Source, columns: Columns, *, number: int) -> Iterator[Batch]:
@@ -100,20 +98,21 @@ def _document(run: Run, source: Source, columns: Columns, row: Row, number: int)
     except DocumentError as error:
         return Reject(source.name, row.number, row.line, "; ".join(error.problems))
     # One number a row: of a million rows this is what memory goes to.
-    place = (run.read << _NUMBER_BITS | number) << _LINE_BITS | row.line
-    first = run.seen.setdefault(int.from_bytes(content_hash(document.id)[:8]), place)
-    if first != place:
+    key = hash(document.id)
+    first = run.seen.get(key)
+    if first is not None:
         reason = (
             f"{columns.schema.key}: {document.id!r} stands on line {row.line} and already on "
             f"{_place(run, first, number)}; imported later, this row would replace that one"
         )
         return Reject(source.name, row.number, row.line, reason)
+    run.seen[key] = number << _LINE_BITS | row.line
     run.doubts.look(document, row.values, row.line, textual=source.textual)
     return document
 
 
 def _place(run: Run, place: int, number: int) -> str:
-    line, other = place & ((1 << _LINE_BITS) - 1), place >> _LINE_BITS & ((1 << _NUMBER_BITS) - 1)
+    line, other = place & ((1 << _LINE_BITS) - 1), place >> _LINE_BITS
     return f"line {line}" if other == number else f"line {line} of {run.request.files[other]}"
 
 

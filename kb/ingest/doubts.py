@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 SHORT_TEXT: Final = 20
 """A prose field with fewer characters than this says too little to be found by its meaning."""
 
-MAX_CONTENTS: Final = 2_000_000
-"""After so many rows no duplicate content is looked for: the hashes would take too much memory."""
+MAX_CONTENTS: Final = 200_000
+"""A row is compared with so many different texts before it: more of their hashes would take too much memory."""
 
 _MIXED: Final = 0.05
 _ENOUGH: Final = 40
@@ -86,7 +86,7 @@ class Doubts:
     def sentences(self) -> tuple[str, ...]:
         """Return one sentence for each kind of doubt."""
         said = [
-            self._said(self._duplicates, "the same text as an earlier row", "both are in"),
+            self._said(self._duplicates, f"the same text as an earlier row{self._compared()}", "both are in"),
             self._said(self._short, f"fewer than {SHORT_TEXT} characters of prose", "they are hard to find by meaning"),
             self._said(self._garbled, "text that looks decoded with the wrong encoding", "check --encoding"),
             *(
@@ -101,6 +101,9 @@ class Doubts:
                 f"{self.most_chunks} chunks, nothing is cut off"
             )
         return tuple(sentence for sentence in said if sentence)
+
+    def _compared(self) -> str:
+        return "" if len(self._contents) < MAX_CONTENTS else f" (of the first {MAX_CONTENTS:,} different texts)"
 
     def _look_for_duplicate(self, content: int, id: str, line: int) -> None:
         first = self._contents.get(content)

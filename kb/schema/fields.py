@@ -272,6 +272,8 @@ class Field:
 
     def format(self, value: Value) -> str:
         """Return the value as text: ISO dates, ``true``/``false``, list items joined by ``", "``, missing as ``""``."""
+        if isinstance(value, str):
+            return value
         if value is None:
             return ""
         if isinstance(value, list):
