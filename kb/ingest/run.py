@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 from kb import catalog as cat
 from kb.catalog import Counts, Job, JobStatus, Reject
 from kb.errors import ConflictError, DocumentError, KBError, SourceChangedError, SourceError, UsageError
-from kb.ingest.columns import Columns, resolve
 from kb.ingest.progress import Progress
 from kb.ingest.request import ImportRequest
+from kb.ingest.resolving import resolve, selected
 from kb.schema import content_hash
 from kb.sources import open_frame, open_rejects, open_source
 from kb.write import Put, Target, put
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
+    from kb.ingest.columns import Columns
     from kb.schema import Document
     from kb.sources import RejectWriter, Row, Source
 
@@ -203,7 +204,7 @@ def _shape(source: Source) -> tuple[object, ...]:
 def _batches(run: _Run, source: Source, columns: Columns) -> Iterator[_Batch]:
     """Yield batches that grow until one takes two seconds: a kill loses little, and commits cost little."""
     batch = _Batch()
-    for row in source.rows():
+    for row in selected(source, columns):
         run.read += 1
         outcome = _document(run, source, columns, row)
         if run.read <= run.skip:
