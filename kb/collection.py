@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kb.catalog import Job
     from kb.curate import DeletedEntry, Entry, HistoryEntry
     from kb.filters import Filter
+    from kb.ingest import PreviewedRow
     from kb.schema import Value
 
 _LOG = logging.getLogger("kb")
@@ -120,6 +121,27 @@ class Collection(Wiring):
             ConflictError, SourceChangedError: The collection or a file has changed since; nothing was imported.
         """
         return last_of(self.apply_steps(plan), progress)
+
+    def preview_import(self, request: ImportRequest, limit: int) -> Iterator[PreviewedRow]:
+        """Show what the first rows of an import would become. Writes nothing, and reads no further.
+
+        Args:
+            request: As for ``run_import``.
+            limit: How many rows; at least 1.
+
+        Raises:
+            UsageError, SourceError: As ``run_import``, before the first row.
+        """
+        encoder, chunking = self._previewing()
+        yield from ingest.preview(self.schema, request, limit, encoder=encoder, chunking=chunking)
+
+    def import_request(self, name: str) -> ImportRequest:
+        """Return what ``[imports.NAME]`` of the configuration asks for; for ``run_import`` and ``preview_import``.
+
+        Raises:
+            UsageError: There is no such import, or it cannot work.
+        """
+        return ingest.request_of(ingest.named_import(self._base.settings, name))
 
     def add(self, *documents: Document) -> Put:
         """Add documents that must not exist yet, all or none.

@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["kb.errors"],
-    ["kb.schema"],
+    ["kb.schema", "kb.toml_tables"],
+    ["kb.import_config"],
     ["kb.config"],
     ["kb.sources", "kb.filters", "kb.chunks"],
     ["kb.embed", "kb.catalog", "kb.index"],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from kb.catalog import Reject
 from kb.errors import DocumentError, SourceError
+from kb.ingest.resolving import selected
 from kb.ingest.state import FIRST_BATCH, Batch
 from kb.sources import open_rejects
 
@@ -44,7 +45,8 @@ def batches(run: Run, source: Source, columns: Columns, *, number: int) -> Itera
         SourceError: More rows are wrong than the policy allows; what was read before has been yielded.
     """
     batch = Batch()
-    for row in source.rows():
+    run.cells = {name: column for column in source.columns or () for name in columns.targets(column) or ()}
+    for row in selected(source, columns):
         run.read += 1
         outcome = _document(run, source, columns, row, number)
         if run.read <= run.skip:
@@ -107,7 +109,7 @@ def _document(run: Run, source: Source, columns: Columns, row: Row, number: int)
         )
         return Reject(source.name, row.number, row.line, reason)
     run.seen[key] = number << _LINE_BITS | row.line
-    run.doubts.look(document, row.values, row.line, textual=source.textual)
+    run.doubts.look(document, row.values if source.textual else {}, run.cells, row.line)
     return document
 
 

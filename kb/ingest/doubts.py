@@ -67,8 +67,15 @@ class Doubts:
         self._zeros: dict[str, _Doubt] = {}
         self._kinds = {name: _Kinds() for name in self._strings}
 
-    def look(self, document: Document, values: Mapping[str, object], line: int, *, textual: bool) -> None:
-        """Look at a document and the raw values, by field, that it was made of."""
+    def look(self, document: Document, values: Mapping[str, object], cells: Mapping[str, str], line: int) -> None:
+        """Look at a document and what it was made of.
+
+        Args:
+            document: The document.
+            values: The row's text by column; nothing when it was not text.
+            cells: By field, the column that fills it.
+            line: Where the row stands.
+        """
         stored = document.__dict__
         texts = tuple(str(stored[name]) for name in self._texts)
         self._look_for_duplicate(hash(texts), document.id, line)
@@ -80,8 +87,8 @@ class Doubts:
             if not text.isascii() and _MOJIBAKE.search(text):
                 self._garbled.add(line, text)
                 break
-        if textual:
-            self._look_at_cells(stored, values, line)
+        if values:
+            self._look_at_cells(stored, values, cells, line)
 
     def sentences(self) -> tuple[str, ...]:
         """Return one sentence for each kind of doubt."""
@@ -112,9 +119,11 @@ class Doubts:
         elif len(self._contents) < MAX_CONTENTS:
             self._contents[content] = line
 
-    def _look_at_cells(self, stored: Mapping[str, object], values: Mapping[str, object], line: int) -> None:
+    def _look_at_cells(
+        self, stored: Mapping[str, object], values: Mapping[str, object], cells: Mapping[str, str], line: int
+    ) -> None:
         for name in self._numbers:
-            raw = values.get(name)
+            raw = values.get(cells.get(name, name))
             if isinstance(raw, str) and len(raw) > 1 and raw[0] == "0" and raw[1].isdigit():
                 self._zeros.setdefault(name, _Doubt()).add(line, raw)
         for name in self._strings:

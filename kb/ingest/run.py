@@ -12,12 +12,12 @@ from kb import catalog as cat
 from kb.catalog import Counts, Job, JobStatus
 from kb.errors import ConflictError, KBError, SourceChangedError, SourceError, UsageError
 from kb.ingest.batches import batches, check_share
-from kb.ingest.columns import resolve
 from kb.ingest.commit import commit
 from kb.ingest.origins import check_source, remove_vanished, vanished
 from kb.ingest.plan import Outcome, Plan, check_plan
 from kb.ingest.progress import Progress
 from kb.ingest.request import ImportRequest
+from kb.ingest.resolving import resolve
 from kb.ingest.state import Rehearsal, Run
 from kb.sources import open_frame, open_rejects, open_source
 

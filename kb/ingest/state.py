@@ -53,7 +53,7 @@ class Run:
     """The state of one run of an import.
 
     ``rehearsal`` is None unless it is a dry run; ``kept_rejects`` are those of an atomic import, which are recorded
-    after its transaction.
+    after its transaction; ``cells`` names, for the present input, the column that fills each field.
     """
 
     target: Target
@@ -69,6 +69,7 @@ class Run:
     read: int = 0
     batch_rows: int = FIRST_BATCH
     doubts: Doubts = field(init=False)
+    cells: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     kept_rejects: list[Reject] = field(default_factory=list)
 

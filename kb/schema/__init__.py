@@ -8,7 +8,7 @@ from kb.schema.fields import Field, FieldType, Scalar, StoredScalar, StoredValue
 from kb.schema.ids import lookup_id, normal_id
 from kb.schema.recipe import Recipe, content_hash
 from kb.schema.schema import Rendered, Schema, build_schema, schema_of
-from kb.schema.template import TextTemplate
+from kb.schema.template import TextTemplate, template_parts
 
 __all__ = [
     "Document",
@@ -31,4 +31,5 @@ __all__ = [
     "normal_id",
     "parse_type",
     "schema_of",
+    "template_parts",
 ]

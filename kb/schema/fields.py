@@ -6,10 +6,11 @@ A value has three forms: *text* (a CSV cell or a command-line argument), *typed*
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -32,6 +33,8 @@ MAX_TEXT_BYTES: Final = 1024 * 1024
 _INT = re.compile(r"[+-]?\d{1,40}(?:\.0+)?", re.ASCII)
 _FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_SERIAL = re.compile(r"[1-9]\d{4}(?:\.\d+)?", re.ASCII)
+_SERIAL_ZERO: Final = date(1899, 12, 30)
 _BOOLS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -98,7 +101,7 @@ def _parse_bool(text: str) -> bool:
 
 def _parse_date(text: str) -> date:
     if not _DATE.fullmatch(text):
-        raise ValueError("is not an ISO date (write 2024-01-31)")
+        raise ValueError(f"is not an ISO date (write 2024-01-31){_serial_hint(text)}")
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -107,11 +110,19 @@ def _parse_date(text: str) -> date:
 
 def _parse_datetime(text: str) -> datetime:
     if not _DATE.match(text):
-        raise ValueError("is not an ISO date and time (write 2024-01-31T12:00:00Z)")
+        raise ValueError(f"is not an ISO date and time (write 2024-01-31T12:00:00Z){_serial_hint(text)}")
     try:
         return to_utc(datetime.fromisoformat(text))
     except ValueError:
         raise ValueError("is not an ISO date and time (write 2024-01-31T12:00:00Z)") from None
+
+
+def _serial_hint(text: str) -> str:
+    """Return what a spreadsheet may have meant by a number. Never taken for a date: some count from 1904."""
+    if not _SERIAL.fullmatch(text):
+        return ""
+    day = _SERIAL_ZERO + timedelta(days=int(text[:5]))
+    return f"; if it is a spreadsheet's number for {day}, format the column as a date there"
 
 
 def to_utc(value: datetime) -> datetime:
@@ -243,6 +254,24 @@ class Field:
             return [self.load(item) for item in stored]
         return self.load(stored)
 
+    def from_text(self, raw: object, separator: str | None = None) -> object:
+        """Return the field's whole value from its text form; None for a missing one.
+
+        Args:
+            raw: Text, parsed by type; ``""`` and None are missing; what is no text is taken as by ``from_json``.
+            separator: What divides the items of a list; None for the field's own, or else a JSON array.
+
+        Raises:
+            ValueError: The text is not a value of the type.
+        """
+        if raw is None or raw == "":
+            return None
+        if not isinstance(raw, str):
+            return self.from_json(raw)
+        if not self.many:
+            return self.parse(raw)
+        return [self.parse(item) for item in split_list(raw, separator or self.separator)]
+
     def from_json(self, value: object) -> object:
         """Return a JSON value with dates and times turned into their classes; other mistakes are left to validation.
 
@@ -263,6 +292,10 @@ class Field:
             return to_utc(value if isinstance(value, datetime) else datetime.combine(value, time.min))
         if isinstance(value, bool):
             return value
+        if isinstance(value, int | float) and self.type in (FieldType.DATE, FieldType.DATETIME):
+            hint = _serial_hint(str(value)) if abs(value) < 100_000 else ""
+            if hint:
+                raise ValueError(f"is a number{hint}")
         if isinstance(value, int) and self.type in (FieldType.INT, FieldType.FLOAT):
             value = _check_int(value)
             return float(value) if self.type is FieldType.FLOAT else value
@@ -283,6 +316,23 @@ class Field:
         if isinstance(value, datetime):
             return json_datetime(value)
         return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def split_list(text: str, separator: str | None) -> list[str]:
+    """Return the items of a list in one cell: divided by the separator, or a JSON array when there is none.
+
+    Raises:
+        ValueError: It is not a JSON array of scalars.
+    """
+    if separator is not None:
+        return [item.strip() for item in text.split(separator) if item.strip()]
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        items = None
+    if not isinstance(items, list) or any(isinstance(item, list | dict) or item is None for item in items):
+        raise ValueError('is not a list (write ["a", "b"], or give the field a separator)')
+    return [item if isinstance(item, str) else json.dumps(item) for item in items]
 
 
 def json_datetime(value: datetime) -> str:
