@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from kb import curate, ingest
@@ -96,7 +96,7 @@ class Collection(Wiring):
             )
             return last_of(steps, progress)
 
-    def import_steps(self, request: ImportRequest, *, dry_run: bool = False) -> Iterator[Progress]:
+    def import_steps(self, request: ImportRequest, *, dry_run: bool = False) -> Generator[Progress]:
         """Import files step by step; as ``import_file``."""
         if not request.files:
             raise UsageError("no file to import is named")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from kb.cli.options import Shared, shared
-from kb.cli.running import print_job, run_steps
+from kb.cli.running import exit_code, print_job, run_steps
 
 
 @click.command("import")
@@ -65,7 +65,7 @@ def import_(
     with options.open() as base:
         job = run_steps(options, base, options.pick(base).import_steps(request, dry_run=dry_run))
     print_job(options, job, dry_run=dry_run)
-    return 3 if job.counts.rejected else 0
+    return exit_code(job)
 
 
 def _assignments(values: tuple[str, ...], option: str) -> dict[str, str]:

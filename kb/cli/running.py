@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import click
 
 from kb.cli import render
+from kb.cli.stopping import stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from kb.catalog import Job
     from kb.cli.options import Shared
@@ -18,22 +21,31 @@ if TYPE_CHECKING:
     from kb.knowledge_base import KnowledgeBase
 
 
-def run_steps(options: Shared, base: KnowledgeBase, steps: Iterable[Progress]) -> Job:
-    """Run the steps with a bar on a terminal and lines elsewhere; on an interruption say how to go on."""
+FINISHING: Final = "finishing the batch … press Ctrl-C again to stop at once"
+
+
+def run_steps(options: Shared, base: KnowledgeBase, steps: Generator[Progress]) -> Job:
+    """Run a job with a bar on a terminal and lines elsewhere, and return it.
+
+    The first Ctrl-C or SIGTERM ends it after the batch that is being written, the second at once; either way the
+    user is told how to go on, and the command exits with 130 or 143.
+    """
     last: Progress | None = None
     try:
-        with _shown(options) as show:
+        with stoppable("" if options.quiet else FINISHING) as stop, _shown(options) as show, closing(steps):
             for step in steps:
                 show(step)
                 last = step
+                if stop.is_wanted and str(step.job.status) == "running":
+                    break
     except (KeyboardInterrupt, SystemExit):
-        if last is not None and last.job.id:
-            job = base.job(last.job.id)  # a batch may have been committed since the last step
-            if options.format == "json":
-                render.print_json(render.job_object(job))
-            options.note(f"stopped after {job.counts.read:,} rows; go on with: kb jobs resume {job.id}")
+        if last is not None:
+            _print_stopped(options, base, last)
         raise
     assert last is not None
+    if stop.is_wanted and str(last.job.status) == "running":
+        _print_stopped(options, base, last)
+        raise click.exceptions.Exit(stop.exit_code)
     for note in last.notes:
         options.note(f"note: {note}")
     for reject in last.rejects:
@@ -42,6 +54,40 @@ def run_steps(options: Shared, base: KnowledgeBase, steps: Iterable[Progress]) -
     if more > 0:
         options.note(f"and {render.counted(more, 'more reject')}")
     return last.job
+
+
+def _print_stopped(options: Shared, base: KnowledgeBase, last: Progress) -> None:
+    if not last.job.id:
+        options.note("stopped; nothing was written")
+        return
+    job = base.job(last.job.id)  # a batch may have been committed since the last step
+    if options.format == "json":
+        render.print_json(render.job_object(job))
+    options.note(f"{_rows_done(job)}; {_how_to_go_on(job)}")
+
+
+def _rows_done(job: Job) -> str:
+    done = job.counts.read
+    if not job.total or not job.position:
+        return f"{render.counted(done, 'row')} done"
+    # The input is measured in bytes; how many rows are in the rest of it is a guess.
+    whole = max(done, round(done * job.total / job.position, -len(str(done)) + 2))
+    return f"{done:,} of about {whole:,} rows done"
+
+
+def _how_to_go_on(job: Job) -> str:
+    from kb.ingest import ImportRequest
+
+    if None in ImportRequest.from_json(job.request).fingerprints:
+        return "import the same data again to go on: rows that are in already are skipped"
+    return f"go on with: kb jobs resume {job.id}"
+
+
+def exit_code(job: Job) -> int:
+    """Return the exit code of the command that ran a job to its end: 3 when rows were rejected, 1 when cancelled."""
+    if str(job.status) == "cancelled":
+        return 1
+    return 3 if job.counts.rejected else 0
 
 
 @contextmanager
@@ -126,6 +172,8 @@ def print_job(options: Shared, job: Job, *, dry_run: bool = False) -> None:
         name = f", job {job.id}" if job.id else ""
         embedded = "to embed" if dry_run else "embedded"
         print(f"{render.counted(counts.embedded, 'text')} {embedded}, {job.seconds:.1f} s{name}")
+    if str(job.status) == "cancelled":
+        options.note(f"the job was cancelled; what it had done stays: kb jobs undo {job.id} takes it back")
     if job.rejects:
         options.note(f"rejected rows, with reasons: {job.rejects}")
         options.note("mend them there and import that file with the same options")

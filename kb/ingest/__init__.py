@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kb.ingest import cancelling
 from kb.ingest.progress import Progress, last_of
 from kb.ingest.request import FieldMapping, ImportRequest, OnConflict, Policy, UnknownColumns
 from kb.ingest.run import import_files, import_frame, resume_import
@@ -13,6 +14,7 @@ __all__ = [
     "Policy",
     "Progress",
     "UnknownColumns",
+    "cancelling",
     "import_files",
     "import_frame",
     "last_of",

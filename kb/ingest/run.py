@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from kb import catalog as cat
 from kb.catalog import Counts, Job, JobStatus, Reject
 from kb.errors import ConflictError, DocumentError, KBError, SourceChangedError, SourceError, UsageError
+from kb.ingest.cancelling import StopJobError, began, check, ended
 from kb.ingest.columns import Columns, resolve
 from kb.ingest.progress import Progress
 from kb.ingest.request import ImportRequest
@@ -53,6 +54,7 @@ class _Run:
 
     target: Target
     request: ImportRequest
+    sources: list[Source]
     job: Job
     rejects_folder: Path
     rehearsal: set[bytes] | None
@@ -131,7 +133,7 @@ def resume_import(target: Target, job: Job, *, rejects_folder: Path) -> Iterator
                 unchanged="nothing was imported",
                 hint=f"import it anew: kb import {source.name}",
             )
-    running = replace(job, status=JobStatus.RUNNING, error=None)
+    running = replace(job, status=JobStatus.RUNNING, error=None, pid=os.getpid())
     yield from _import(target, request, sources, rejects_folder=rejects_folder, resumed=running)
 
 
@@ -152,6 +154,7 @@ def _import(
     run = _Run(
         target,
         request,
+        sources,
         job,
         rejects_folder,
         set() if dry_run else None,
@@ -161,14 +164,18 @@ def _import(
     if job.rejects is not None:
         # What a killed run wrote after its last commit is cut off; its rows are read again.
         run.writer = open_rejects(job.rejects, sources[0], resume_at=job.rejects_bytes)
+    began(target.catalog, job)
     try:
-        yield _progress(run, sources)
+        yield _progress(run)
         for source, its_columns in zip(sources, columns, strict=True):
             for batch in _batches(run, source, its_columns):
                 _commit(run, source, batch)
-                yield _progress(run, sources)
+                yield _progress(run)
+                check(target.catalog, job)
             source.check_unchanged()
-        _finish(run, sources)
+        _finish(run)
+    except StopJobError as stopped:
+        _stop(run, stopped.status, None)
     except GeneratorExit:  # whoever ran the import has stopped asking for more
         _stop(run, JobStatus.INTERRUPTED, None)
         raise
@@ -179,9 +186,10 @@ def _import(
         _stop(run, JobStatus.INTERRUPTED, f"{type(error).__name__}: {error}")
         raise
     finally:
+        ended(target.catalog, job)
         if run.writer is not None:
             run.writer.close()
-    yield _progress(run, sources)
+    yield _progress(run)
 
 
 def _same_shape(sources: list[Source]) -> None:
@@ -270,7 +278,8 @@ def _commit(run: _Run, source: Source, batch: _Batch) -> None:
         rejected = len(batch.rejects)
         counts = run.job.counts + outcome.counts + Counts(read=rejected, rejected=rejected)
         seconds = time.monotonic() - run.began
-        return replace(run.job, counts=counts, rejects_bytes=size, seconds=seconds)
+        position, total = _amounts(run)
+        return replace(run.job, counts=counts, rejects_bytes=size, seconds=seconds, position=position, total=total)
 
     def record(connection: Connection, outcome: Put) -> None:
         cat.add_rejects(connection, run.job.id, batch.rejects)
@@ -284,11 +293,11 @@ def _commit(run: _Run, source: Source, batch: _Batch) -> None:
     run.job = after(outcome)
 
 
-def _finish(run: _Run, sources: list[Source]) -> None:
+def _finish(run: _Run) -> None:
     if run.writer is not None:
         run.writer.close()
     if run.request.policy.fail_empty and not run.job.counts.read:
-        names = ", ".join(source.name for source in sources)
+        names = ", ".join(source.name for source in run.sources)
         raise SourceError(f"{names}: no rows", unchanged="nothing was imported")
     if run.rehearsal is None and run.job.counts.read > run.job.counts.unchanged:
         run.target.catalog.analyse()
@@ -298,7 +307,7 @@ def _finish(run: _Run, sources: list[Source]) -> None:
 def _stop(run: _Run, status: JobStatus, error: str | None) -> None:
     """Record the end of this run; the counts are the catalog's, whatever the last batch came to."""
     seconds = time.monotonic() - run.began
-    if run.rehearsal is not None:
+    if run.rehearsal is not None or run.target.catalog.is_shut:  # whoever shut it has recorded the end
         run.job = replace(run.job, status=status, error=error, seconds=seconds)
         return
     with run.target.catalog.write() as connection:
@@ -315,15 +324,17 @@ def _new_job(target: Target, request: ImportRequest, *, dry_run: bool) -> Job:
         return cat.add_job(connection, target.collection.id, kind="import", request=request.to_json(), who=target.who)
 
 
-def _progress(run: _Run, sources: list[Source]) -> Progress:
-    totals = [source.total for source in sources]
-    return Progress(
-        run.job,
-        sum(source.position for source in sources),
-        None if None in totals else sum(t for t in totals if t is not None),
-        tuple(note for source in sources for note in source.notes),
-        tuple(run.first_rejects),
-    )
+def _progress(run: _Run) -> Progress:
+    position, total = _amounts(run)
+    notes = tuple(note for source in run.sources for note in source.notes)
+    return Progress(run.job, position, total, notes, tuple(run.first_rejects))
+
+
+def _amounts(run: _Run) -> tuple[int, int | None]:
+    """Return how much of all inputs has been read, and how much there is if that is known."""
+    totals = [source.total for source in run.sources]
+    total = None if None in totals else sum(t for t in totals if t is not None)
+    return sum(source.position for source in run.sources), total
 
 
 def _fingerprint(source: Source) -> str | None:
