@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from kb import curate, ingest
@@ -97,7 +97,7 @@ class Collection(Wiring):
             )
             return last_of(steps, progress)
 
-    def import_steps(self, request: ImportRequest, *, dry_run: bool = False) -> Iterator[Progress]:
+    def import_steps(self, request: ImportRequest, *, dry_run: bool = False) -> Generator[Progress]:
         """Import files step by step; as ``import_file``."""
         if not request.files:
             raise UsageError("no file to import is named")
@@ -109,7 +109,7 @@ class Collection(Wiring):
         with self._importing(dry_run=True) as (target, folder):
             return ingest.plan_import(target, request, rejects_folder=folder)
 
-    def apply_steps(self, plan: Plan) -> Iterator[Progress]:
+    def apply_steps(self, plan: Plan) -> Generator[Progress]:
         """Do what a plan says step by step, or refuse; as ``apply_plan``."""
         with self._importing(dry_run=False) as (target, folder):
             yield from ingest.apply_plan(target, plan, rejects_folder=folder)

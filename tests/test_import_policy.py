@@ -376,7 +376,7 @@ def test_what_looks_wrong_is_told(tmp_path: Path, articles: kb.Collection) -> No
     job = run(articles, save(tmp_path / "in.jsonl", *rows(1), twin, article("a3", body="Short."), garbled, long))
     assert job.warnings == (
         "1 row with the same text as an earlier row, first on line 2 ('a2, as line 1'); both are in",
-        "1 row with fewer than 20 characters of prose, first on line 3 ('Short.'); they are hard to find by meaning",
+        "1 row with fewer than 10 characters of prose, first on line 3 ('Short.'); they are hard to find by meaning",
         "1 row with text that looks decoded with the wrong encoding, first on line 4 "
         "('The caf\u00c3\u00a9 is open on all days of the we…'); check --encoding",
         "1 row longer than the model's window: the longest is divided into 7 chunks, nothing is cut off",

@@ -21,7 +21,7 @@ LAYERS = [
     ["kb.write"],
     ["kb.ingest", "kb.search", "kb.curate", "kb.maintain", "kb.evaluate", "kb.declaration"],
     ["kb.wiring"],
-    ["kb.collection"],
+    ["kb.collection", "kb.jobs"],
     ["kb.knowledge_base", "kb.first_config"],
     ["kb.opening"],
     ["kb.cli"],

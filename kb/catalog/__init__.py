@@ -42,6 +42,7 @@ from kb.catalog.documents import (
 )
 from kb.catalog.engine import FILE_NAME, Catalog, copy_catalog, now, open_catalog
 from kb.catalog.filter_sql import to_sql
+from kb.catalog.job_changes import MAX_KEYS, JobChange, changes_of_job, follow_origins, keys_of_job, sources_of
 from kb.catalog.jobs import (
     Counts,
     Job,
@@ -49,6 +50,7 @@ from kb.catalog.jobs import (
     Reject,
     add_job,
     add_rejects,
+    count_jobs,
     find_job,
     get_rejects,
     interrupt_running,
@@ -73,6 +75,7 @@ from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_
 
 __all__ = [
     "FILE_NAME",
+    "MAX_KEYS",
     "TARGETS",
     "VECTORS",
     "Catalog",
@@ -82,6 +85,7 @@ __all__ = [
     "Counts",
     "FoundChunk",
     "Job",
+    "JobChange",
     "JobStatus",
     "Origin",
     "QueuePart",
@@ -96,11 +100,13 @@ __all__ = [
     "add_collection",
     "add_job",
     "add_rejects",
+    "changes_of_job",
     "chunk_vectors",
     "compile_condition",
     "copy_catalog",
     "count_chunks",
     "count_documents",
+    "count_jobs",
     "count_matching",
     "count_origins",
     "current_change",
@@ -111,6 +117,7 @@ __all__ = [
     "find_job",
     "find_origins",
     "first_chunks",
+    "follow_origins",
     "forget",
     "forget_origins",
     "found_chunks",
@@ -126,6 +133,7 @@ __all__ = [
     "insert_vectors",
     "interrupt_running",
     "keys_of",
+    "keys_of_job",
     "known_vectors",
     "last_revisions",
     "last_update",
@@ -147,6 +155,7 @@ __all__ = [
     "select_documents",
     "select_keys",
     "seqs_of",
+    "sources_of",
     "stored_states",
     "to_sql",
     "touched_since",

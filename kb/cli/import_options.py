@@ -29,12 +29,16 @@ class ImportOptions:
         use: ``--use``.
         dry_run: ``--dry-run``.
         preview: ``--preview``; None for none.
+        plan: ``--plan``; None for none.
+        apply: ``--apply``; None for none.
     """
 
     said: ImportSettings
     use: str | None
     dry_run: bool
     preview: int | None
+    plan: str | None
+    apply: str | None
 
 
 class _Percentage(click.ParamType[float]):
@@ -63,15 +67,12 @@ class _Bound(click.ParamType[float]):
             self.fail(f"'{value}' is neither a number of rows nor a percentage (write 100, or 5%).", param, ctx)
 
 
-def _formats() -> tuple[str, ...]:
-    from kb.sources import Format
-
-    return tuple(str(format) for format in Format)
-
+FORMATS: Final = ("csv", "tsv", "json", "jsonl", "parquet", "excel", "sqlite", "markdown")
+"""Those of ``kb.sources``, which is not imported to print a help text; a test holds the two equal."""
 
 _OPTIONS: Final = (
     # How to read.
-    click.option("--input", type=click.Choice(_formats()), help="The format, where no suffix says it."),
+    click.option("--input", type=click.Choice(FORMATS), help="The format, where no suffix says it."),
     click.option("--encoding", metavar="NAME", help="Of text; default UTF-8."),
     click.option("--delimiter", metavar="CHAR", help="What separates cells; default: by the header."),
     click.option("--quote", metavar="CHAR", help='What encloses a cell that holds a delimiter; default ".'),
@@ -110,6 +111,8 @@ _OPTIONS: Final = (
     click.option("--use", metavar="NAME", help="Begin with what [imports.NAME] of config.toml says."),
     click.option("--preview", type=int, metavar="N", help="Only show what N rows would become."),
     click.option("--dry-run", is_flag=True, help="Check everything, write nothing."),
+    click.option("--plan", metavar="FILE", help="Write what would happen to every document; write nothing else."),
+    click.option("--apply", metavar="FILE", help="Do exactly what a plan says, or refuse."),
 )
 
 
@@ -123,7 +126,11 @@ def import_options(function: Callable[Concatenate[ImportOptions, P], R]) -> Call
             options.pop("use"),
             options.pop("dry_run"),
             options.pop("preview"),
+            options.pop("plan"),
+            options.pop("apply"),
         )
+        if given.apply is not None and given.said != ImportSettings():
+            raise click.UsageError("--apply FILE does what the plan says: give no files and no other options")
         return function(given, *args, **options)
 
     for option in reversed(_OPTIONS):

@@ -31,7 +31,7 @@ COMMANDS: Final = {
     "restore": ("kb.cli.editing", "restore", "Bring a deleted document back, or an earlier revision."),
     "history": ("kb.cli.documents", "history", "Show what has changed in a document."),
     "collections": ("kb.cli.setup", "collections", "List the collections and their fields."),
-    "jobs": ("kb.cli.importing", "jobs", "List, show and resume import jobs."),
+    "jobs": ("kb.cli.jobs", "jobs", "List, show, resume, cancel and undo jobs."),
     "models": ("kb.cli.setup", "models", "List the embedding models."),
     "compare": ("kb.cli.searching", "compare", "Show how similar texts are to each other."),
     "stats": ("kb.cli.upkeep", "stats", "Show figures of the knowledge base."),

@@ -16,11 +16,16 @@ from kb.curate.edit import (
     restore,
     update,
 )
+from kb.curate.undo import KIND as UNDO
+from kb.curate.undo import UndoPlan, UndoRequest, plan_undo, undo
 
 __all__ = [
+    "UNDO",
     "DeletedEntry",
     "Entry",
     "HistoryEntry",
+    "UndoPlan",
+    "UndoRequest",
     "count",
     "delete",
     "deleted",
@@ -28,6 +33,8 @@ __all__ = [
     "history",
     "list_entries",
     "matching_keys",
+    "plan_undo",
     "restore",
+    "undo",
     "update",
 ]

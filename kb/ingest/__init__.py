@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kb.ingest import cancelling
 from kb.ingest.configured import check_imports, named_import, request_of
 from kb.ingest.plan import Outcome, Plan, load_plan
 from kb.ingest.preview import PreviewedChunk, PreviewedRow, preview
@@ -22,6 +23,7 @@ __all__ = [
     "Progress",
     "UnknownColumns",
     "apply_plan",
+    "cancelling",
     "check_imports",
     "import_files",
     "import_frame",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from kb.schema import Document, Schema
 
-SHORT_TEXT: Final = 20
+SHORT_TEXT: Final = 10
 """A prose field with fewer characters than this says too little to be found by its meaning."""
 
 MAX_CONTENTS: Final = 200_000

@@ -44,6 +44,7 @@ class Plan:
         outcomes: Of every row that is no reject, in the order of the input; then of the vanished documents.
         rejects: The rows that would be rejected.
         made: When, in UTC.
+        notes: What looked wrong, and why a sync would be refused, one sentence each.
     """
 
     collection: str
@@ -55,6 +56,7 @@ class Plan:
     outcomes: tuple[Outcome, ...]
     rejects: tuple[Reject, ...]
     made: str
+    notes: tuple[str, ...] = ()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as JSON, one line a document; replaces what is there only when it is complete."""
@@ -76,6 +78,7 @@ class Plan:
             "made": self.made,
             "change": self.change,
             "totals": {f.name: getattr(self.counts, f.name) for f in fields(Counts)} | {"vanished": self.vanished},
+            "notes": self.notes,
             "request": json.loads(self.request.to_json()),
             "schema": json.loads(self.schema),
         }
@@ -118,6 +121,7 @@ def _plan(raw: dict[str, Any]) -> Plan:
         outcomes=tuple(Outcome(one["id"], one["action"]) for one in raw["documents"]),
         rejects=tuple(Reject(**one) for one in raw["rejected"]),
         made=raw["made"],
+        notes=tuple(raw["notes"]),
     )
 
 

@@ -12,6 +12,7 @@ from kb import catalog as cat
 from kb.catalog import Counts, Job, JobStatus
 from kb.errors import ConflictError, KBError, SourceChangedError, SourceError, UsageError
 from kb.ingest.batches import batches, check_share
+from kb.ingest.cancelling import StopJobError, began, check, ended
 from kb.ingest.commit import commit
 from kb.ingest.origins import check_source, remove_vanished, vanished
 from kb.ingest.plan import Outcome, Plan, check_plan
@@ -22,7 +23,7 @@ from kb.ingest.state import Rehearsal, Run
 from kb.sources import open_frame, open_rejects, open_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
     import pandas as pd
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 def import_files(
     target: Target, request: ImportRequest, *, rejects_folder: Path, dry_run: bool = False
-) -> Iterator[Progress]:
+) -> Generator[Progress]:
     """Import files as one job, yielding progress after every commit; the last one carries the finished job.
 
     A row that does not fit is rejected with all its problems and the rest goes on; rejected rows are written to a
@@ -58,7 +59,7 @@ def import_files(
 
 def import_frame(
     target: Target, frame: pd.DataFrame, request: ImportRequest, *, rejects_folder: Path, dry_run: bool = False
-) -> Iterator[Progress]:
+) -> Generator[Progress]:
     """Import a data frame; as ``import_files``, with rejects in JSON Lines. Such a job cannot be resumed."""
     source = open_frame(frame)
     request = replace(request, files=(source.name,), fingerprints=(None,))
@@ -96,10 +97,11 @@ def plan_import(target: Target, request: ImportRequest, *, rejects_folder: Path)
         tuple(outcomes),
         tuple(rehearsal.rejects),
         cat.now(),
+        (*run.notes, *run.job.warnings),
     )
 
 
-def apply_plan(target: Target, plan: Plan, *, rejects_folder: Path) -> Iterator[Progress]:
+def apply_plan(target: Target, plan: Plan, *, rejects_folder: Path) -> Generator[Progress]:
     """Do what a plan says, or refuse.
 
     Raises:
@@ -114,7 +116,7 @@ def apply_plan(target: Target, plan: Plan, *, rejects_folder: Path) -> Iterator[
     yield from _import(target, plan.request, sources, rejects_folder=rejects_folder)
 
 
-def resume_import(target: Target, job: Job, *, rejects_folder: Path) -> Iterator[Progress]:
+def resume_import(target: Target, job: Job, *, rejects_folder: Path) -> Generator[Progress]:
     """Continue an interrupted or failed import after the last row that it committed.
 
     Raises:
@@ -135,7 +137,7 @@ def resume_import(target: Target, job: Job, *, rejects_folder: Path) -> Iterator
             hint="import the same data again: rows that are in already are skipped as unchanged",
         )
     sources = _reopened(request, f"the job {job.id} began", again=f"kb import {request.files[0]}")
-    running = replace(job, status=JobStatus.RUNNING, error=None)
+    running = replace(job, status=JobStatus.RUNNING, error=None, pid=os.getpid())
     yield from _import(target, request, sources, rejects_folder=rejects_folder, resumed=running)
 
 
@@ -174,7 +176,7 @@ def _import(
     rejects_folder: Path,
     rehearsal: Rehearsal | None = None,
     resumed: Job | None = None,
-) -> Iterator[Progress]:
+) -> Generator[Progress]:
     for run in _runs(target, request, sources, rejects_folder=rejects_folder, rehearsal=rehearsal, resumed=resumed):
         yield _progress(run, sources)
 
@@ -187,18 +189,19 @@ def _runs(
     rejects_folder: Path,
     rehearsal: Rehearsal | None = None,
     resumed: Job | None = None,
-) -> Iterator[Run]:
+) -> Generator[Run]:
     """Do the work, yielding the state after every commit and at the end."""
     schema = target.collection.schema
     _same_shape(sources)
     # Every input is checked before the first row of any is imported.
     columns = [resolve(schema, request.mapping, s.columns or None, name=s.name, textual=s.textual) for s in sources]
     job = resumed or _new_job(target, request, dry_run=rehearsal is not None)
-    began = time.monotonic() - job.seconds
-    run = Run(target, request, replace(job, total=_total(sources)), rejects_folder, rehearsal, job.counts.read, began)
+    job = replace(job, total=_total(sources))
+    run = Run(target, request, job, rejects_folder, rehearsal, job.counts.read, time.monotonic() - job.seconds)
     if job.rejects is not None:
         # What a killed run wrote after its last commit is cut off; its rows are read again.
         run.writer = open_rejects(job.rejects, sources[0], resume_at=job.rejects_bytes)
+    began(target.catalog, job)
     try:
         yield run
         with ExitStack() as whole:
@@ -209,11 +212,14 @@ def _runs(
                 for batch in batches(run, source, its_columns, number=number):
                     commit(run, source, batch, sum(s.position for s in sources))
                     yield run
+                    check(target.catalog, job)
                 source.check_unchanged()
             _complete(run, sources)
         if request.policy.atomic and rehearsal is None:
             target.follow()
         _finish(run)
+    except StopJobError as stopped:
+        _stop(run, stopped.status, None)
     except GeneratorExit:  # whoever ran the import has stopped asking for more
         _stop(run, JobStatus.INTERRUPTED, None)
         raise
@@ -224,6 +230,7 @@ def _runs(
         _stop(run, JobStatus.INTERRUPTED, f"{type(error).__name__}: {error}")
         raise
     finally:
+        ended(target.catalog, job)
         if run.writer is not None:
             run.writer.close()
     yield run
@@ -276,7 +283,7 @@ def _stop(run: Run, status: JobStatus, error: str | None) -> None:
     """Record the end of this run; the counts are the catalog's, whatever the last batch came to."""
     seconds = time.monotonic() - run.began
     warnings = run.doubts.sentences()
-    if run.rehearsal is not None:
+    if run.rehearsal is not None or run.target.catalog.is_shut:  # whoever shut it has recorded the end
         run.job = replace(run.job, status=status, error=error, seconds=seconds, warnings=warnings)
         return
     with run.target.catalog.write() as connection:
