@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = {
     "init": ("kb.cli.setup", "init", "Make a new knowledge base."),
+    "inspect": ("kb.cli.inspecting", "inspect", "Show what a file holds; propose a collection for it."),
     "import": ("kb.cli.importing", "import_", "Import CSV, TSV, JSON or JSON Lines files."),
     "search": ("kb.cli.searching", "search", "Find documents by meaning."),
     "get": ("kb.cli.documents", "get", "Show one document."),
