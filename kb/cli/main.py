@@ -136,7 +136,7 @@ def _print_error(what: str, *more: str, debug: bool = False) -> None:
     if debug:
         traceback.print_exc()
     print(f"error: {plain(what)}", file=sys.stderr)
-    for line in more:
+    for line in "\n".join(more).splitlines():
         if line:
             print(f"  {plain(line)}", file=sys.stderr)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -63,17 +64,16 @@ def readable_as(head: bytes) -> list[Preview]:
 def _strangeness(text: str) -> float | None:
     """Return how unlikely the text is: 0 for one in a single script; None for one that is no text at all."""
     foreign = [c for c in text.lstrip("\ufeff") if not c.isascii()]
-    plain = sum(c.isascii() and (c.isprintable() or c in "\r\n\t") for c in text)
     if any(c == "\0" for c in text) or any(unicodedata.category(c) in _WEIRD for c in foreign):
         return None
     if not foreign:
         return 0.0
-    letters = sum(c.isalpha() for c in foreign)
-    cased = _badly_cased(text)
-    # Western text has few foreign letters; other scripts have little else, and more than one kind of them is strange.
-    scripts = {_script(c) for c in foreign if c.isalpha()}
-    odd = len(foreign) - letters
-    return (odd + cased) / len(foreign) + 0.5 * max(0, len(scripts) - 1) + (0.3 if letters > plain else 0.0)
+    scripts = Counter(_script(c) for c in foreign if c.isalpha())
+    odd = len(foreign) - scripts.total() + _badly_cased(text)
+    kana = sum("\u3040" <= c <= "\u30ff" for c in foreign)
+    # Words of Latin letters have few accents in them; what has little else was written in another script.
+    accents = scripts["LATIN"] > sum(c.isalpha() and c.isascii() for c in text) / 2
+    return odd / len(foreign) + 0.5 * max(0, len(scripts) - 1) + 0.5 * accents - 0.5 * (kana * 5 >= len(foreign))
 
 
 def _badly_cased(text: str) -> int:

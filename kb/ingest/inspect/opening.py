@@ -87,5 +87,5 @@ def _explained(path: str, error: SourceError) -> SourceError:
     if not previews:
         return error
     lines = [f"--encoding {p.encoding}: “{p.text}”" for p in previews]
-    hint = "these encodings can read it; add the one that reads well: " + " · ".join(lines)
-    return SourceError(error.what, unchanged="", hint=hint)
+    hint = "\n".join(["these encodings can read it; add the one that reads well:", *lines])
+    return SourceError(error.what, hint=hint)

@@ -122,7 +122,8 @@ def _embedded(usable: Sequence[ColumnState], facts: Facts) -> list[ColumnState]:
     ]
     called = [s for word in _TITLES for s in strings if s.name.lower().rpartition(".")[2].rpartition("_")[2] == word]
     wordy = [s for s in strings if mean_words(s) >= 2 and _differs(s)]
-    return (called or wordy)[:1] + prose
+    natural = [s for s in strings if facts.key is not None and (s.name,) == facts.key.columns and _tells(s, facts)]
+    return (called or wordy or natural)[:1] + prose
 
 
 def _differs(state: ColumnState) -> bool:
