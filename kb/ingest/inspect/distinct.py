@@ -62,11 +62,13 @@ class Distinct:
         self._keep(hashes[~known], places[~known])
 
     def _show_repeats(self, first: Mapping[str, int], values: Sequence[str], lines: Sequence[int]) -> None:
+        seen: set[str] = set()
         for value, line in zip(values, lines, strict=True):
-            if line != first[value]:
+            if value in seen:
                 self.repeats.append(Repeat(shown(value), line, first[value]))
                 if len(self.repeats) == SHOWN:
                     return
+            seen.add(value)
 
     def _earlier(self, hashes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the line where each hash was seen before, 0 where it was not."""

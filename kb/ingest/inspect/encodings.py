@@ -87,9 +87,9 @@ def _badly_cased(text: str) -> int:
 
 
 def _script(letter: str) -> str:
-    name = unicodedata.name(letter, "UNKNOWN").partition(" ")[0]
+    name = unicodedata.name(letter, "UNKNOWN")
     # Japanese mixes three.
-    return "CJK" if name in ("HIRAGANA", "KATAKANA", "CJK", "HALFWIDTH", "FULLWIDTH") else name
+    return "CJK" if name.startswith(("HIRAGANA", "KATAKANA", "CJK", "HALFWIDTH", "FULLWIDTH")) else name.split()[0]
 
 
 def _preview(text: str) -> str:
