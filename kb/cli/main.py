@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = {
     "init": ("kb.cli.setup", "init", "Make a new knowledge base."),
+    "inspect": ("kb.cli.inspecting", "inspect", "Show what a file holds; propose a collection for it."),
     "import": ("kb.cli.importing", "import_", "Import CSV, TSV, JSON or JSON Lines files."),
     "search": ("kb.cli.searching", "search", "Find documents by meaning."),
     "get": ("kb.cli.documents", "get", "Show one document."),
@@ -135,7 +136,7 @@ def _print_error(what: str, *more: str, debug: bool = False) -> None:
     if debug:
         traceback.print_exc()
     print(f"error: {plain(what)}", file=sys.stderr)
-    for line in more:
+    for line in "\n".join(more).splitlines():
         if line:
             print(f"  {plain(line)}", file=sys.stderr)
 
