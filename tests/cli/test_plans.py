@@ -24,7 +24,7 @@ def save(path: Path, *ids: str, **changes: Any) -> Path:
 
 
 def test_the_formats_are_those_that_can_be_read() -> None:
-    assert FORMATS == tuple(str(format) for format in Format)
+    assert tuple(str(format) for format in Format) == FORMATS
 
 
 def test_a_plan_is_shown_and_applied(run_kb: Run, tmp_path: Path) -> None:
