@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kb.ingest.configured import check_imports, named_import, request_of
-from kb.ingest.preview import PreviewedChunk, PreviewedRow, preview
+from kb.ingest.preview import PreviewedChunk, PreviewedRow, preview_rows
 from kb.ingest.progress import Progress, last_of
 from kb.ingest.request import CONTENT_KEY, FieldMapping, ImportRequest, OnConflict, Policy, UnknownColumns
 from kb.ingest.run import import_files, import_frame, resume_import
@@ -23,7 +23,7 @@ __all__ = [
     "import_frame",
     "last_of",
     "named_import",
-    "preview",
+    "preview_rows",
     "request_of",
     "resume_import",
 ]
