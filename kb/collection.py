@@ -133,7 +133,7 @@ class Collection(Wiring):
             UsageError, SourceError: As ``run_import``, before the first row.
         """
         encoder, chunking = self._previewing()
-        yield from ingest.preview(self.schema, request, limit, encoder=encoder, chunking=chunking)
+        yield from ingest.preview_rows(self.schema, request, limit, encoder=encoder, chunking=chunking)
 
     def import_request(self, name: str) -> ImportRequest:
         """Return what ``[imports.NAME]`` of the configuration asks for; for ``run_import`` and ``preview_import``.

@@ -34,11 +34,13 @@ def test_the_methods_of_a_collection_are_these():
         *("add", "change", "count", "delete", "deleted", "entries", "entry", "filter", "get", "history", "import_file"),
         *(
             "import_frame",
+            "import_request",
             "import_steps",
             "keys",
             "list",
             "model",
             "prepare_queries",
+            "preview_import",
             "restore",
             "run_import",
             "schema",

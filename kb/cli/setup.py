@@ -155,10 +155,11 @@ def config(options: Shared) -> None:
       kb config
       kb config --format json
     """
-    from kb.ingest import check_imports
-
     settings = options.settings()
-    check_imports(settings)
+    if settings.imports:
+        from kb.ingest import check_imports
+
+        check_imports(settings)
     found: dict[str, Any] = {
         "root": str(settings.root),
         "storage": str(settings.storage),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kb.ingest import cancelling
 from kb.ingest.configured import check_imports, named_import, request_of
 from kb.ingest.plan import Outcome, Plan, load_plan
-from kb.ingest.preview import PreviewedChunk, PreviewedRow, preview
+from kb.ingest.preview import PreviewedChunk, PreviewedRow, preview_rows
 from kb.ingest.progress import Progress, last_of
 from kb.ingest.request import CONTENT_KEY, FieldMapping, ImportRequest, OnConflict, Policy, UnknownColumns
 from kb.ingest.run import apply_plan, import_files, import_frame, plan_import, resume_import
@@ -31,7 +31,7 @@ __all__ = [
     "load_plan",
     "named_import",
     "plan_import",
-    "preview",
+    "preview_rows",
     "request_of",
     "resume_import",
 ]

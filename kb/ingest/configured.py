@@ -37,47 +37,53 @@ def request_of(said: ImportSettings) -> ImportRequest:
     Raises:
         UsageError: A word is none of its key's, or a sync has no source.
     """
-    reading, mapping, policy = Reading(), FieldMapping(), Policy()
     if said.sync and said.source is None:
         raise UsageError(
             "a sync deletes what has vanished from a source, but no source is named",
             unchanged="nothing was imported",
             hint="name it: --source NAME",
         )
-    errors = said.max_errors
-    return ImportRequest(
-        said.files,
-        Reading(
-            None if said.format is None else _word(Format, "format", said.format),
-            said.encoding,
-            said.delimiter,
-            said.quote,
-            header=reading.header if said.header is None else said.header,
-            records=said.records,
-            sheet=said.sheet,
-            sql=said.sql,
-        ),
-        FieldMapping(
-            said.columns,
-            said.constants,
-            said.templates,
-            said.split,
-            said.dates,
-            said.key,
-            said.where,
-            said.nulls,
-            _word(UnknownColumns, "unknown_columns", said.unknown_columns or mapping.unknown_columns),
-        ),
-        Policy(
-            atomic=bool(said.atomic),
-            max_errors=errors if isinstance(errors, int) else None,
-            max_error_share=errors if isinstance(errors, float) else None,
-            source=said.source,
-            sync=bool(said.sync),
-            max_delete=policy.max_delete if said.max_delete is None else said.max_delete,
-            on_conflict=_word(OnConflict, "on_conflict", said.on_conflict or policy.on_conflict),
-            fail_empty=bool(said.fail_empty),
-        ),
+    return ImportRequest(said.files, _reading(said), _mapping(said), _policy(said))
+
+
+def _reading(said: ImportSettings) -> Reading:
+    return Reading(
+        None if said.format is None else _word(Format, "format", said.format),
+        said.encoding,
+        said.delimiter,
+        said.quote,
+        header=True if said.header is None else said.header,
+        records=said.records,
+        sheet=said.sheet,
+        sql=said.sql,
+    )
+
+
+def _mapping(said: ImportSettings) -> FieldMapping:
+    return FieldMapping(
+        said.columns,
+        said.constants,
+        said.templates,
+        said.split,
+        said.dates,
+        said.key,
+        said.where,
+        said.nulls,
+        _word(UnknownColumns, "unknown_columns", said.unknown_columns or UnknownColumns.ERROR),
+    )
+
+
+def _policy(said: ImportSettings) -> Policy:
+    defaults, errors = Policy(), said.max_errors
+    return Policy(
+        atomic=bool(said.atomic),
+        max_errors=errors if isinstance(errors, int) else None,
+        max_error_share=errors if isinstance(errors, float) else None,
+        source=said.source,
+        sync=bool(said.sync),
+        max_delete=defaults.max_delete if said.max_delete is None else said.max_delete,
+        on_conflict=_word(OnConflict, "on_conflict", said.on_conflict or defaults.on_conflict),
+        fail_empty=bool(said.fail_empty),
     )
 
 

@@ -60,7 +60,7 @@ class PreviewedRow:
     problems: tuple[str, ...]
 
 
-def preview(
+def preview_rows(
     schema: Schema, request: ImportRequest, limit: int, *, encoder: Encoder, chunking: Chunking
 ) -> Iterator[PreviewedRow]:
     """Yield what the first rows would become; reads no further, and asks the model for nothing but tokens.

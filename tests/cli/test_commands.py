@@ -198,7 +198,7 @@ def test_import_options_reach_the_import(cli: Run, tmp_path: Path) -> None:
     [
         (["--map", "a"], "--map a: write COLUMN=FIELD"),
         (["--split", "tags="], "--split tags=: write FIELD=SEP"),
-        (["--map", "a=id", "--map", "a=title"], "--map names 'a' twice"),
+        (["--split", "a=;", "--split", "a=,"], "--split names 'a' twice"),
     ],
 )
 def test_malformed_assignments_are_usage_errors(arguments: list[str], message: str, cli: Run) -> None:
@@ -581,6 +581,7 @@ def test_collections_models_stats_verify_and_config(cli: Run, home: Path, filled
         "store_text": True,
         "collections": ["articles"],
         "models": [],
+        "imports": {},
     }
 
 
