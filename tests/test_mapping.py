@@ -424,10 +424,10 @@ def test_resuming_counts_only_the_rows_that_where_keeps(tmp_path: Path, articles
     ]  # fmt: skip
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     request = ImportRequest((str(path),), mapping=FieldMapping(where="n between 20 and 249", unknown_columns=IGNORE))
-    encoder.fail_on = "fail"
+    encoder.dies_on = "fail"
     with pytest.raises(kb.KBError):
         articles.run_import(request)
-    encoder.fail_on = None
+    encoder.dies_on = None
     before = articles._base.jobs()[0]
     assert 0 < before.counts.read < 230
     job = articles._base.resume(before.id)
