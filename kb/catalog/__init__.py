@@ -69,6 +69,7 @@ from kb.catalog.lookup import (
 )
 from kb.catalog.queue import TARGETS, VECTORS, QueuedDocument, QueuePart, enqueue, enqueue_all, forget, oldest, pending
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
+from kb.catalog.walk import walk
 
 __all__ = [
     "FILE_NAME",
@@ -145,4 +146,5 @@ __all__ = [
     "to_sql",
     "touched_since",
     "update_documents",
+    "walk",
 ]

@@ -16,6 +16,7 @@ from kb.curate.edit import (
     restore,
     update,
 )
+from kb.curate.export import export, to_frame
 
 __all__ = [
     "DeletedEntry",
@@ -24,10 +25,12 @@ __all__ = [
     "count",
     "delete",
     "deleted",
+    "export",
     "get",
     "history",
     "list_entries",
     "matching_keys",
     "restore",
+    "to_frame",
     "update",
 ]

@@ -33,8 +33,12 @@ class Columns:
             DocumentError: With every problem of the row.
         """
         values: dict[str, object] = {}
+        # What kb exports has a column of its own for the id where the key is a field as well.
+        apart = "id" in row.values and self.schema.key in self.schema.fields
         for column, value in row.values.items():
             for name in self.targets(column):
+                if apart and name == "id" and column == self.schema.key and column not in self.mapping:
+                    continue
                 if name in values and values[name] is not None and value is not None:
                     raise DocumentError("", problems=(f"{name}: filled by two columns, one of them '{column}'",))
                 values[name] = value

@@ -6,6 +6,7 @@ A value has three forms: *text* (a CSV cell or a command-line argument), *typed*
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -45,6 +46,12 @@ class FieldType(StrEnum):
     BOOL = "bool"
     DATE = "date"
     DATETIME = "datetime"  # an instant, kept in UTC to the microsecond
+
+
+class Exact(str):
+    """Text that means exactly itself: an empty one is an empty string, not a missing value."""
+
+    __slots__ = ()
 
 
 def check_string(value: str, limit: int) -> str:
@@ -243,6 +250,25 @@ class Field:
             return [self.load(item) for item in stored]
         return self.load(stored)
 
+    def from_text(self, raw: object, separator: str | None = None) -> object:
+        """Return the field's whole value from its text form; None for a missing one.
+
+        Args:
+            raw: Text, parsed by type; ``""`` (unless ``Exact``) and None are missing; what is no text is taken as by
+                ``from_json``.
+            separator: What divides the items of a list; None for the field's own, or else a JSON array.
+
+        Raises:
+            ValueError: The text is not a value of the type.
+        """
+        if raw is None or (raw == "" and not isinstance(raw, Exact)):
+            return None
+        if not isinstance(raw, str):
+            return self.from_json(raw)
+        if not self.many:
+            return self.parse(str(raw))
+        return [self.parse(item) for item in split_list(raw, separator or self.separator)]
+
     def from_json(self, value: object) -> object:
         """Return a JSON value with dates and times turned into their classes; other mistakes are left to validation.
 
@@ -281,6 +307,23 @@ class Field:
         if isinstance(value, datetime):
             return json_datetime(value)
         return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def split_list(text: str, separator: str | None) -> list[str]:
+    """Return the items of a list in one cell: divided by the separator, or a JSON array when there is none.
+
+    Raises:
+        ValueError: It is not a JSON array of scalars.
+    """
+    if separator is not None:
+        return [item.strip() for item in text.split(separator) if item.strip()]
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        items = None
+    if not isinstance(items, list) or any(isinstance(item, list | dict) or item is None for item in items):
+        raise ValueError('is not a list (write ["a", "b"], or give the field a separator)')
+    return [item if isinstance(item, str) else json.dumps(item) for item in items]
 
 
 def json_datetime(value: datetime) -> str:

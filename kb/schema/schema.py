@@ -12,7 +12,7 @@ import pydantic
 
 from kb.errors import DocumentError, SchemaError, nearest
 from kb.schema.document import Document
-from kb.schema.fields import MAX_TEXT_BYTES, Field, FieldType, Value, check_string
+from kb.schema.fields import MAX_TEXT_BYTES, Field, FieldType, check_string
 from kb.schema.ids import normal_id, quoted
 from kb.schema.recipe import content_hash
 from kb.schema.stored import field_from_json, field_to_json
@@ -137,7 +137,7 @@ class Schema:
                 continue
             declared = self.fields[name]
             try:
-                value = _from_text(declared, raw, separators.get(name)) if textual else declared.from_json(raw)
+                value = declared.from_text(raw, separators.get(name)) if textual else declared.from_json(raw)
             except ValueError as error:
                 problems.append(f"{name}: {quoted(raw)} {error}")
                 continue
@@ -314,28 +314,6 @@ def _annotation(declared: Field) -> tuple[Any, Any]:
     if declared.required and declared.default is None:
         return item, ...
     return item | None, declared.default
-
-
-def _from_text(declared: Field, raw: object, separator: str | None) -> Value:
-    if raw is None or raw == "":
-        return None
-    if not isinstance(raw, str):
-        raise ValueError("is not text")
-    if not declared.many:
-        return declared.parse(raw)
-    return [declared.parse(item) for item in _split_list(raw, separator or declared.separator)]
-
-
-def _split_list(text: str, separator: str | None) -> list[str]:
-    if separator is not None:
-        return [item.strip() for item in text.split(separator) if item.strip()]
-    try:
-        items = json.loads(text)
-    except (ValueError, RecursionError):
-        items = None
-    if not isinstance(items, list) or any(isinstance(item, list | dict) or item is None for item in items):
-        raise ValueError('is not a list (write ["a", "b"], or give the field a separator)')
-    return [item if isinstance(item, str) else json.dumps(item) for item in items]
 
 
 def _messages(error: pydantic.ValidationError) -> list[str]:
