@@ -31,7 +31,20 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_the_methods_of_a_collection_are_these():
     assert sorted(name for name in dir(kb.Collection) if not name.startswith("_")) == [
-        *("add", "change", "count", "delete", "deleted", "entries", "entry", "filter", "get", "history", "import_file"),
+        *(
+            "add",
+            "change",
+            "count",
+            "delete",
+            "deleted",
+            "entries",
+            "entry",
+            "export",
+            "filter",
+            "get",
+            "history",
+            "import_file",
+        ),
         *(
             "import_frame",
             "import_steps",
@@ -43,7 +56,7 @@ def test_the_methods_of_a_collection_are_these():
             "run_import",
             "schema",
         ),
-        *("search", "target", "update", "upsert"),
+        *("search", "target", "to_frame", "update", "upsert"),
     ]
 
 

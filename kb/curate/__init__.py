@@ -16,7 +16,7 @@ from kb.curate.edit import (
     restore,
     update,
 )
-from kb.curate.export import export, to_frame
+from kb.curate.exporting import export, to_frame
 
 __all__ = [
     "DeletedEntry",
