@@ -39,7 +39,7 @@ def export(
     \b
     Examples:
       kb export --where 'rating >= 4' -o best.csv
-      kb export | ssh elsewhere kb import - --input jsonl
+      kb export -c articles | gzip > articles.jsonl.gz
     """
     output = None if output == "-" else output
     if force and output is None:
