@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from kb import curate, ingest
 from kb.errors import UsageError
@@ -13,7 +13,7 @@ from kb.filters import check, parse
 from kb.ingest import FieldMapping, ImportRequest, Plan, Policy, Progress, UnknownColumns, last_of
 from kb.schema import Document, lookup_id
 from kb.search import Hits, Query, Report, Strategy, search
-from kb.sources import Format, Reading
+from kb.sources import ExportFormat, Format, Reading
 from kb.wiring import Wiring
 from kb.write import Put, add, put
 
@@ -256,6 +256,43 @@ class Collection(Wiring):
         """Return how many documents satisfy a filter."""
         checked, place = self.filter(where), self._place()
         return curate.count(*place, checked) if place else 0
+
+    def export(
+        self,
+        file: str | os.PathLike[str] | BinaryIO,
+        where: Filter | str | None = None,
+        *,
+        format: ExportFormat | str | None = None,
+        fields: Sequence[str] | None = None,
+        raw: bool = False,
+        force: bool = False,
+    ) -> int:
+        """Write documents by id, as they are at one moment, and return how many; importing them changes nothing.
+
+        Args:
+            file: A path, or a stream that takes bytes. A file is there when it is complete, or not at all.
+            where: A filter, as text or as an object.
+            format: ``csv``, ``jsonl`` or ``parquet``; None to go by the end of the file's name.
+            fields: Which fields, in this order; None for all in declared order.
+            raw: Leave in CSV what a spreadsheet would run as a formula; without, an apostrophe stands before it.
+            force: Replace a file that is there.
+
+        Raises:
+            UsageError: No format is known, or a field is named twice.
+            SchemaError: A field does not exist.
+            ConflictError: The file exists.
+            LimitError: There is no space left; nothing of the file stays.
+        """
+        format = None if format is None else ExportFormat(format)
+        checked = self.filter(where)
+        return curate.export(
+            self._place(), self.schema, checked, file, format=format, fields=fields, raw=raw, force=force
+        )
+
+    def to_frame(self, where: Filter | str | None = None, *, fields: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return documents by id as a data frame of typed columns; ``import_frame`` reads it back without a change."""
+        checked = self.filter(where)
+        return curate.to_frame(self._place(), self.schema, checked, fields=fields)
 
     def history(self, key: str) -> Sequence[HistoryEntry]:
         """Return a document's revisions, oldest first; also those of a deleted one.

@@ -72,6 +72,7 @@ from kb.catalog.lookup import (
 from kb.catalog.origins import Origin, count_origins, find_origins, forget_origins, save_origins, unseen_origins
 from kb.catalog.queue import TARGETS, VECTORS, QueuedDocument, QueuePart, enqueue, enqueue_all, forget, oldest, pending
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
+from kb.catalog.walk import walk
 
 __all__ = [
     "FILE_NAME",
@@ -161,4 +162,5 @@ __all__ = [
     "touched_since",
     "unseen_origins",
     "update_documents",
+    "walk",
 ]

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "search": ("kb.cli.searching", "search", "Find documents by meaning."),
     "get": ("kb.cli.documents", "get", "Show one document."),
     "list": ("kb.cli.documents", "list_", "List documents, filtered and sorted."),
+    "export": ("kb.cli.exporting", "export", "Write documents as CSV, JSON Lines or Parquet."),
     "add": ("kb.cli.editing", "add", "Add one document."),
     "update": ("kb.cli.editing", "update", "Change fields of a document."),
     "delete": ("kb.cli.editing", "delete", "Delete documents by id or by filter."),

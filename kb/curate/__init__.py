@@ -16,6 +16,7 @@ from kb.curate.edit import (
     restore,
     update,
 )
+from kb.curate.exporting import export, to_frame
 from kb.curate.undo import KIND as UNDO
 from kb.curate.undo import UndoPlan, UndoRequest, plan_undo, undo
 
@@ -29,12 +30,14 @@ __all__ = [
     "count",
     "delete",
     "deleted",
+    "export",
     "get",
     "history",
     "list_entries",
     "matching_keys",
     "plan_undo",
     "restore",
+    "to_frame",
     "undo",
     "update",
 ]

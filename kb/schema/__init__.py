@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from kb.schema.changes import differences
 from kb.schema.document import Document, Text
-from kb.schema.fields import Field, FieldType, Scalar, StoredScalar, StoredValue, Value, json_datetime, parse_type
+from kb.schema.fields import (
+    Exact,
+    Field,
+    FieldType,
+    Scalar,
+    StoredScalar,
+    StoredValue,
+    Value,
+    json_datetime,
+    parse_type,
+    split_list,
+)
 from kb.schema.ids import lookup_id, normal_id
 from kb.schema.recipe import Recipe, content_hash
 from kb.schema.schema import Rendered, Schema, build_schema, schema_of
@@ -12,6 +23,7 @@ from kb.schema.template import TextTemplate, template_parts
 
 __all__ = [
     "Document",
+    "Exact",
     "Field",
     "FieldType",
     "Recipe",
@@ -31,5 +43,6 @@ __all__ = [
     "normal_id",
     "parse_type",
     "schema_of",
+    "split_list",
     "template_parts",
 ]

@@ -50,6 +50,12 @@ class FieldType(StrEnum):
     DATETIME = "datetime"  # an instant, kept in UTC to the microsecond
 
 
+class Exact(str):
+    """Text that means exactly itself: an empty one is an empty string, not a missing value."""
+
+    __slots__ = ()
+
+
 def check_string(value: str, limit: int) -> str:
     """Return ``value`` when it can be stored, else raise ``ValueError`` with the reason.
 
@@ -258,18 +264,19 @@ class Field:
         """Return the field's whole value from its text form; None for a missing one.
 
         Args:
-            raw: Text, parsed by type; ``""`` and None are missing; what is no text is taken as by ``from_json``.
+            raw: Text, parsed by type; ``""`` (unless ``Exact``) and None are missing; what is no text is taken as by
+                ``from_json``.
             separator: What divides the items of a list; None for the field's own, or else a JSON array.
 
         Raises:
             ValueError: The text is not a value of the type.
         """
-        if raw is None or raw == "":
+        if raw is None or (raw == "" and not isinstance(raw, Exact)):
             return None
         if not isinstance(raw, str):
             return self.from_json(raw)
         if not self.many:
-            return self.parse(raw)
+            return self.parse(str(raw))
         return [self.parse(item) for item in split_list(raw, separator or self.separator)]
 
     def from_json(self, value: object) -> object:

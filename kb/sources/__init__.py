@@ -11,8 +11,12 @@ from kb.sources.rejects import RejectWriter, open_rejects
 from kb.sources.row import Limits, Row
 from kb.sources.source import Format, Source
 from kb.sources.table import to_frame
+from kb.sources.writing import Column, ExportFormat, export_format, to_typed_frame, write_rows
+from kb.sources.written import replacing
 
 __all__ = [
+    "Column",
+    "ExportFormat",
     "Format",
     "FrameSource",
     "Limits",
@@ -21,9 +25,13 @@ __all__ = [
     "Row",
     "Source",
     "SourceFingerprint",
+    "export_format",
     "open_frame",
     "open_rejects",
     "open_source",
     "read_object",
+    "replacing",
     "to_frame",
+    "to_typed_frame",
+    "write_rows",
 ]

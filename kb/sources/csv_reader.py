@@ -12,6 +12,7 @@ from kb.errors import UsageError
 from kb.sources.content import encoding_error
 from kb.sources.input import source_error
 from kb.sources.lines import LINE_BREAK, Lines, encoded_size, first_escaped, undecodable
+from kb.sources.quoted import QUOTED, unquote
 from kb.sources.row import RESERVED, Row
 from kb.sources.source import FileSource, Format
 
@@ -66,6 +67,7 @@ class CsvSource(FileSource):
         self.delimiter = self.dialect.delimiter
         self.header = ""
         self._leading = 0
+        self._quoted: int | None = None
         self._header_lines = 0
         self.columns = () if self.notes else self._read_header(content)
         if self.columns and self.dialect.sniffed and self.dialect.delimiter not in ",\t":
@@ -98,13 +100,18 @@ class CsvSource(FileSource):
             cells = cells[self._leading :]
         if problem is None and not (text.isascii() and len(text) <= self._limits.row_bytes and "\0" not in text):
             problem = self._text_problem(text, line)
-        if problem is None and len(cells) != len(columns):
+        width = len(columns) + (self._quoted is not None)
+        if problem is None and len(cells) != width:
             last = line + len(LINE_BREAK.findall(text))
             where = "" if last == line else f" in lines {line} to {last}"
-            problem = f"expected {len(columns)} cells, found {len(cells)}{where}"
+            problem = f"expected {width} cells, found {len(cells)}{where}"
         if problem is not None:
             return Row(number, line, {}, text, problem)
-        return Row(number, line, dict(zip(columns, cells, strict=True)), text)
+        quoted = None if self._quoted is None else cells.pop(self._quoted)
+        values: dict[str, object] = dict(zip(columns, cells, strict=True))
+        if quoted:
+            unquote(values, quoted)
+        return Row(number, line, values, text)
 
     def _text_problem(self, text: str, line: int) -> str | None:
         size = encoded_size(text, self.encoding)
@@ -134,7 +141,11 @@ class CsvSource(FileSource):
             self._leading += 1
         self._header_lines = reader.line_num
         self.header = _without_cells(text, self._leading, self.dialect.delimiter)
-        return self._checked_names(cells[self._leading :])
+        names = cells[self._leading :]
+        if QUOTED in names:
+            self._quoted = names.index(QUOTED)
+            names.pop(self._quoted)
+        return self._checked_names(names)
 
     def _checked_names(self, names: list[str]) -> tuple[str, ...]:
         if len(names) > self._limits.columns:

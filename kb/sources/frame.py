@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kb.sources.input import SourceFingerprint
 
 _BLOCK_ROWS: Final = 1000
+_EXACT: Final = 2**53  # up to here, every int has a float of its own
 _AS_THEY_ARE: Final = (str, bool, int, dict, dt.date)
 
 
@@ -131,8 +132,10 @@ def _converter(column: pd.Series[Any]) -> Callable[[Any], object]:
 
 
 def _whole(value: Any) -> object:
+    """Return an int for a whole float, unless the float says more: that it is large, or a negative zero."""
     value = _python(value)
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    whole = isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT
+    return int(value) if whole and (value or math.copysign(1, value) > 0) else value
 
 
 def _day(value: Any) -> object:
