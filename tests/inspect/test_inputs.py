@@ -290,3 +290,12 @@ def test_rows_with_nothing_to_embed_are_announced(tmp_path):
     assert messages(found, Topic.NEAR_EMPTY) == [
         "up to 1 row has no title and body, so nothing to embed: they would be rejected"
     ]
+
+
+def test_an_object_in_the_place_of_a_value_is_named(tmp_path):
+    found = look(tmp_path / "in.jsonl", '{"id": 1, "x": "word"}\n{"id": 2, "x": {"y": "z"}}\n')
+    assert {c.name: c.type for c in found.columns} == {"id": "int", "x": None, "x.y": "str"}
+    assert messages(found, Topic.MIXED) == [
+        "mixes 50 % other text ('word' on line 1), 50 % objects or lists of them ('{}' on line 2); "
+        "no type takes them all, left out"
+    ]

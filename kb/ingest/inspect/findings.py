@@ -106,7 +106,8 @@ def of_template(columns: Sequence[ColumnState], rows: int) -> Iterator[Finding]:
     least = min((rows - state.values for state in columns), default=0)
     if least:
         names = " and ".join(state.name for state in columns)
-        message = f"up to {_counted(least, 'row')} {'has' if least == 1 else 'have'} no {names}, so nothing to embed: they would be rejected"
+        rows_have = f"{_counted(least, 'row')} {'has' if least == 1 else 'have'}"
+        message = f"up to {rows_have} no {names}, so nothing to embed: they would be rejected"
         yield Finding(Topic.NEAR_EMPTY, None, message)
 
 
