@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kb.errors import KBError
     from kb.filters import field
     from kb.ingest import FieldMapping, ImportRequest, Policy
+    from kb.ingest.inspect import inspect
     from kb.knowledge_base import KnowledgeBase
     from kb.opening import open_base as open
     from kb.schema import Document, Text
@@ -39,6 +40,7 @@ __all__ = [
     "Text",
     "__version__",
     "field",
+    "inspect",
     "open",
 ]
 
@@ -54,6 +56,7 @@ _HOMES = {
     "Reading": ("kb.sources", "Reading"),
     "Text": ("kb.schema", "Text"),
     "field": ("kb.filters", "field"),
+    "inspect": ("kb.ingest.inspect", "inspect"),
     "open": ("kb.opening", "open_base"),
 }
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from kb import curate, ingest
 from kb.errors import UsageError
 from kb.filters import check, parse
-from kb.ingest import FieldMapping, ImportRequest, Policy, Progress, UnknownColumns, last_of
+from kb.ingest import FieldMapping, ImportRequest, Plan, Policy, Progress, UnknownColumns, last_of
 from kb.schema import Document, lookup_id
 from kb.search import Hits, Query, Report, Strategy, search
 from kb.sources import ExportFormat, Format, Reading
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kb.catalog import Job
     from kb.curate import DeletedEntry, Entry, HistoryEntry
     from kb.filters import Filter
+    from kb.ingest import PreviewedRow
     from kb.schema import Value
 
 _LOG = logging.getLogger("kb")
@@ -96,12 +97,51 @@ class Collection(Wiring):
             )
             return last_of(steps, progress)
 
-    def import_steps(self, request: ImportRequest, *, dry_run: bool = False) -> Iterator[Progress]:
+    def import_steps(self, request: ImportRequest, *, dry_run: bool = False) -> Generator[Progress]:
         """Import files step by step; as ``import_file``."""
         if not request.files:
             raise UsageError("no file to import is named")
         with self._importing(dry_run=dry_run) as (target, folder):
             yield from ingest.import_files(target, request, rejects_folder=folder, dry_run=dry_run)
+
+    def plan_import(self, request: ImportRequest) -> Plan:
+        """Return what an import would do to every document; nothing is embedded or written."""
+        with self._importing(dry_run=True) as (target, folder):
+            return ingest.plan_import(target, request, rejects_folder=folder)
+
+    def apply_steps(self, plan: Plan) -> Generator[Progress]:
+        """Do what a plan says step by step, or refuse; as ``apply_plan``."""
+        with self._importing(dry_run=False) as (target, folder):
+            yield from ingest.apply_plan(target, plan, rejects_folder=folder)
+
+    def apply_plan(self, plan: Plan, *, progress: OnProgress | None = None) -> Job:
+        """Do exactly what a plan says and return the job.
+
+        Raises:
+            ConflictError, SourceChangedError: The collection or a file has changed since; nothing was imported.
+        """
+        return last_of(self.apply_steps(plan), progress)
+
+    def preview_import(self, request: ImportRequest, limit: int) -> Iterator[PreviewedRow]:
+        """Show what the first rows of an import would become. Writes nothing, and reads no further.
+
+        Args:
+            request: As for ``run_import``.
+            limit: How many rows; at least 1.
+
+        Raises:
+            UsageError, SourceError: As ``run_import``, before the first row.
+        """
+        encoder, chunking = self._previewing()
+        yield from ingest.preview_rows(self.schema, request, limit, encoder=encoder, chunking=chunking)
+
+    def import_request(self, name: str) -> ImportRequest:
+        """Return what ``[imports.NAME]`` of the configuration asks for; for ``run_import`` and ``preview_import``.
+
+        Raises:
+            UsageError: There is no such import, or it cannot work.
+        """
+        return ingest.request_of(ingest.named_import(self._base.settings, name))
 
     def add(self, *documents: Document) -> Put:
         """Add documents that must not exist yet, all or none.

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from kb.errors import ConfigError, NoKnowledgeBaseError, SchemaError, nearest
+from kb.import_config import ImportSettings, read_import
 from kb.schema import Field, FieldType, Schema, build_schema, parse_type
+from kb.toml_tables import only, table, tables, wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 FILE_NAME: Final = "config.toml"
 DEFAULT_MODEL: Final = "all-MiniLM-L6-v2"
@@ -63,6 +65,7 @@ class Settings:
         store_text: Whether the index keeps the text of the chunks beside their vectors.
         collections: The declared collections by name.
         models: Settings by model id.
+        imports: The declared imports by name.
     """
 
     root: Path
@@ -70,6 +73,7 @@ class Settings:
     store_text: bool = True
     collections: Mapping[str, CollectionSettings] = field(default_factory=dict)
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
+    imports: Mapping[str, ImportSettings] = field(default_factory=dict)
 
 
 def find_root(directory: str | os.PathLike[str] | None, environment: Mapping[str, str] = os.environ) -> Path:
@@ -104,12 +108,12 @@ def load_settings(root: Path, environment: Mapping[str, str] = os.environ) -> Se
     """
     path = root / FILE_NAME
     raw = _read(path)
-    _only(raw, ("storage", "index", "collections", "models"), path, "")
-    storage = _table(raw, "storage", path, ("path",))
-    index = _table(raw, "index", path, ("store_text",))
+    only(raw, ("storage", "index", "collections", "models", "imports"), path, "")
+    storage = table(raw, "storage", path, ("path",))
+    index = table(raw, "index", path, ("store_text",))
     store_text: object = index.get("store_text", True)
     if not isinstance(store_text, bool):
-        raise _wrong(path, "index.store_text", "true or false", store_text)
+        raise wrong(path, "index.store_text", "true or false", store_text)
     if environment.get("KB_STORAGE_PATH"):
         location = _path(environment["KB_STORAGE_PATH"], "KB_STORAGE_PATH")
     else:
@@ -118,8 +122,9 @@ def load_settings(root: Path, environment: Mapping[str, str] = os.environ) -> Se
         root=root,
         storage=(root / location).resolve(),
         store_text=_variable("KB_INDEX_STORE_TEXT", environment, store_text),
-        collections={n: _collection(n, t, path) for n, t in _tables(raw, "collections", path)},
-        models={n: _model(n, t, path) for n, t in _tables(raw, "models", path)},
+        collections={n: _collection(n, t, path) for n, t in tables(raw, "collections", path)},
+        models={n: _model(n, t, path) for n, t in tables(raw, "models", path)},
+        imports={n: read_import(n, t, path) for n, t in tables(raw, "imports", path)},
     )
 
 
@@ -220,13 +225,13 @@ def _path(raw: object, where: str) -> Path:
 def _collection(name: str, raw: dict[str, Any], path: Path) -> CollectionSettings:
     where = f"{path}: [collections.{name}]"
     check_collection_name(name)
-    _only(raw, _COLLECTION_KEYS, path, f"collections.{name}")
+    only(raw, _COLLECTION_KEYS, path, f"collections.{name}")
     for key in ("model", "key", "text"):
         if key in raw and (not isinstance(raw[key], str) or not raw[key]):
-            raise _wrong(path, f"collections.{name}.{key}", "a string", raw[key])
+            raise wrong(path, f"collections.{name}.{key}", "a string", raw[key])
     for key in ("chunk_tokens", "chunk_overlap"):
         if key in raw and (not isinstance(raw[key], int) or isinstance(raw[key], bool)):
-            raise _wrong(path, f"collections.{name}.{key}", "a whole number", raw[key])
+            raise wrong(path, f"collections.{name}.{key}", "a whole number", raw[key])
     declared = raw.get("fields")
     if not isinstance(declared, dict) or not declared:
         raise ConfigError(f"{where} declares no fields", hint=f'add [collections.{name}.fields] with title = "str"')
@@ -242,10 +247,10 @@ def _collection(name: str, raw: dict[str, Any], path: Path) -> CollectionSetting
 
 
 def _model(name: str, raw: dict[str, Any], path: Path) -> ModelSettings:
-    _only(raw, _MODEL_KEYS, path, f"models.{name}")
+    only(raw, _MODEL_KEYS, path, f"models.{name}")
     for key, value in raw.items():
         if not isinstance(value, str):
-            raise _wrong(path, f"models.{name}.{key}", "a string", value)
+            raise wrong(path, f"models.{name}.{key}", "a string", value)
     location = raw.get("path")
     return ModelSettings(
         path=None if location is None else path.parent / _path(location, f"{path}: models.{name}.path"),
@@ -283,33 +288,6 @@ def _bound(declaration: dict[str, Any], name: str, key: str, where: str) -> int 
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         raise ConfigError(f"{where}: '{name}'.{key} must be a number, not {value!r}")
     return value
-
-
-def _table(raw: dict[str, Any], name: str, path: Path, keys: Iterable[str]) -> dict[str, Any]:
-    value = raw.get(name, {})
-    if not isinstance(value, dict):
-        raise _wrong(path, name, "a table", value)
-    _only(value, keys, path, name)
-    return value
-
-
-def _tables(raw: dict[str, Any], name: str, path: Path) -> list[tuple[str, dict[str, Any]]]:
-    value = raw.get(name, {})
-    if not isinstance(value, dict) or any(not isinstance(t, dict) for t in value.values()):
-        raise _wrong(path, name, "a table of tables", value)
-    return list(value.items())
-
-
-def _only(raw: Mapping[str, object], keys: Iterable[str], path: Path, where: str) -> None:
-    valid = tuple(keys)
-    for key in raw:
-        if key not in valid:
-            place = f"[{where}]" if where else "the file"
-            raise ConfigError(f"{path}: {place} has an unknown key '{key}'", hint=nearest(key, valid))
-
-
-def _wrong(path: Path, key: str, expected: str, value: object) -> ConfigError:
-    return ConfigError(f"{path}: {key} must be {expected}, not {value!r}")
 
 
 def describe_type(declared: Field) -> str:

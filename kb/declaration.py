@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from kb import config
+from kb.chunks import Chunking
 from kb.config import CollectionSettings
 from kb.embed import FINGERPRINT_AGREEMENT, same_fingerprint
 from kb.errors import ModelMismatchError, UsageError
@@ -54,18 +55,28 @@ def make_recipe(
     Raises:
         UsageError: Its chunks would be longer than what the model reads.
     """
-    tokens = declared.chunk_tokens or min(DEFAULT_CHUNK_TOKENS, encoder.window)
-    _check_window(name, tokens, encoder)
-    overlap = declared.chunk_overlap
+    chunking = make_chunking(name, declared, encoder)
     return Recipe(
         template=declared.schema.template.source,
-        chunk_tokens=tokens,
-        chunk_overlap=min(DEFAULT_CHUNK_OVERLAP, tokens // 4) if overlap is None else overlap,
+        chunk_tokens=chunking.tokens,
+        chunk_overlap=chunking.overlap,
         model=encoder.model,
         document_prompt=encoder.document_prompt,
         query_prompt=encoder.query_prompt,
         weights=_weights(encoder, stored),
     )
+
+
+def make_chunking(name: str, declared: CollectionSettings, encoder: Encoder) -> Chunking:
+    """Return how the texts of a new collection are cut; loads no model.
+
+    Raises:
+        UsageError: The chunks would be longer than what the model reads.
+    """
+    tokens = declared.chunk_tokens or min(DEFAULT_CHUNK_TOKENS, encoder.window)
+    _check_window(name, tokens, encoder)
+    overlap = declared.chunk_overlap
+    return Chunking(tokens, min(DEFAULT_CHUNK_OVERLAP, tokens // 4) if overlap is None else overlap)
 
 
 def _check_window(name: str, tokens: int, encoder: Encoder) -> None:

@@ -1,18 +1,22 @@
-"""Writing the first ``config.toml``: commented, and checked by reading it back."""
+"""Writing ``config.toml``: the first one, and one more collection; commented, and checked by reading it back."""
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import tomlkit
 
 from kb.config import FILE_NAME, check_collection_name, field_from_declaration, load_settings
-from kb.errors import ConflictError
+from kb.errors import ConflictError, UsageError
 from kb.schema import build_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+    from kb.ingest.inspect import Proposal
 
 _EXAMPLE: Final = """
 [collections.{name}.fields]
@@ -25,12 +29,15 @@ tags = {{ type = "list[str]", separator = ";" }}   # in a CSV cell: "python;perf
 rating = {{ type = "float", min = 0, max = 5, required = false }}
 """
 
-_HEAD: Final = """\
+_TOP: Final = """\
 # A knowledge base. Import with `kb import FILE`, search with `kb search "..."`.
 
 [storage]
 path = ".kb"                             # the catalog and the index; relative to this file
 
+"""
+
+_HEAD: Final = """\
 [collections.{name}]
 {model}# kb models lists what there is
 {key}# the input column that identifies a document
@@ -78,13 +85,64 @@ def write_config(
         body = _EXAMPLE.format(name=name)
     head = _HEAD.format(name=name, model=_line("model", model), key=_line("key", key), text=_line("text", template))
     directory.mkdir(parents=True, exist_ok=True)
-    path.write_text(head + body, encoding="utf-8")
+    path.write_text(_TOP + head + body, encoding="utf-8")
     try:
         load_settings(directory, {})
     except BaseException:  # a file that cannot be used stays behind on no account, Ctrl-C included; raised again
         path.unlink()
         raise
     return path.resolve()
+
+
+def add_collection(directory: Path, proposal: Proposal) -> Path:
+    """Add a proposed collection at the end of ``config.toml``, which is made where there is none; return its path.
+
+    Everything that stands in the file stays as it is. The new file takes the place of the old one at once.
+
+    Args:
+        directory: The folder; made if it does not exist.
+        proposal: The collection, and how to import into it.
+
+    Raises:
+        ConflictError: There is a collection or an import of that name already, or the file cannot take one.
+        SchemaError: The name cannot name a collection.
+        ConfigError: The file cannot be read as it is.
+    """
+    check_collection_name(proposal.name)
+    path = (directory / FILE_NAME).resolve()
+    before = _TOP
+    if path.exists():
+        load_settings(directory, {})
+        before = path.read_bytes().decode()
+        _check_free(path, before, proposal.name)
+    directory.mkdir(parents=True, exist_ok=True)
+    gap = "" if before.endswith("\n\n") else "\n" if before.endswith("\n") else "\n\n"
+    with TemporaryDirectory(dir=path.parent, prefix=".kb-config-") as folder:
+        draft = Path(folder) / FILE_NAME
+        draft.write_bytes((before + gap + proposal.to_toml()).encode())
+        try:
+            load_settings(draft.parent, {})
+        except UsageError as error:
+            raise ConflictError(
+                f"{path} cannot take the collection '{proposal.name}': {str(error).replace(str(draft), FILE_NAME)}",
+                unchanged="nothing was written",
+                hint="print it with --toml and put it in by hand",
+            ) from None
+        if path.exists():
+            shutil.copymode(path, draft)
+        draft.replace(path)
+    return path
+
+
+def _check_free(path: Path, text: str, name: str) -> None:
+    declared = tomlkit.parse(text).unwrap()
+    for table, what in (("collections", "collection"), ("imports", "import")):
+        if name in declared.get(table, {}):
+            raise ConflictError(
+                f"{path} has the {what} '{name}' already",
+                unchanged="nothing was written",
+                hint=f"choose another name with --name, or take [{table}.{name}] out first",
+            )
 
 
 def _line(key: str, value: str) -> str:

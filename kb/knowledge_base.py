@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
-from kb import __version__
+from kb import __version__, jobs
 from kb import catalog as cat
 from kb.collection import Collection, OnProgress
 from kb.config import CollectionSettings, Settings
@@ -23,14 +22,15 @@ from kb.errors import (
     nearest,
 )
 from kb.index import FOLDER, Generation, Owner, Ownership
-from kb.ingest import Progress, last_of, resume_import
+from kb.ingest import Progress, last_of
 from kb.write import drain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
     from pathlib import Path
 
     from kb.catalog import Job, Reject, StoredCollection
+    from kb.curate import UndoPlan
     from kb.embed import Encoder
     from kb.maintain import Problem, Stats
     from kb.schema import Document
@@ -64,7 +64,7 @@ class KnowledgeBase:
         self._collections: dict[str, Collection] = {}
         self._ownership = Ownership(settings.storage)
         self._catalog: cat.Catalog | None = None
-        self._draining = threading.Lock()
+        self._draining = threading.RLock()
         self._is_closed = False
         self._is_registered = False
         if settings.storage in _open:
@@ -111,9 +111,16 @@ class KnowledgeBase:
                 closing.callback(encoder.close)
             if self._catalog is not None:
                 closing.callback(self._catalog.close)
-            closing.callback(self._ownership.close)
+            closing.callback(self._close_index)
+            if self._catalog is not None:
+                closing.callback(self._catalog.shut)
+                closing.callback(jobs.interrupt, self._catalog)
         self._encoders.clear()
         self._catalog = None
+
+    def _close_index(self) -> None:
+        with self._draining:  # a thread may be writing to it
+            self._ownership.close()
 
     @property
     def catalog(self) -> cat.Catalog | None:
@@ -167,55 +174,41 @@ class KnowledgeBase:
         """Return the names of all collections, declared or stored, sorted."""
         return sorted({*self.settings.collections, *(stored.name for stored in self.stored_collections())})
 
-    def jobs(self, *, limit: int = 1_000) -> list[Job]:
-        """Return the newest jobs, newest first."""
-        if self._catalog is None:
-            return []
-        with self._catalog.read() as connection:
-            return [self._seen(job) for job in cat.list_jobs(connection, limit=limit)]
+    def jobs(self, *, status: cat.JobStatus | None = None, limit: int | None = 1_000) -> list[Job]:
+        """Return the newest jobs, newest first; only those of a status, and at most ``limit``, unless that is None."""
+        return jobs.list_jobs(self, status=status, limit=limit)
+
+    def count_jobs(self, *, status: cat.JobStatus | None = None) -> int:
+        """Return how many jobs there are, of a status or in all."""
+        return jobs.count_jobs(self, status=status)
 
     def job(self, job_id: str) -> Job:
-        """Return a job.
-
-        Raises:
-            NotFoundError: There is none of that id.
-        """
-        if self._catalog is not None:
-            with self._catalog.read() as connection:
-                job = cat.find_job(connection, job_id)
-            if job is not None:
-                return self._seen(job)
-        known = [job.id for job in self.jobs(limit=20)]
-        raise NotFoundError(f"there is no job '{job_id}'", hint=nearest(job_id, known) or "no job has run yet")
+        """Return a job; raises NotFoundError when there is none of that id."""
+        return jobs.find_job(self, job_id)
 
     def rejects(self, job_id: str) -> list[Reject]:
-        """Return the recorded rejects of a job, in the order of its input; at most 10,000.
-
-        Raises:
-            NotFoundError: There is no such job.
-        """
-        self.job(job_id)
-        assert self._catalog is not None
-        with self._catalog.read() as connection:
-            return cat.get_rejects(connection, job_id)
+        """Return the recorded rejects of a job, in the order of its input, at most 10,000; raises as ``job``."""
+        return jobs.get_rejects(self, job_id)
 
     def resume(self, job_id: str, *, progress: OnProgress | None = None) -> Job:
-        """Continue an interrupted or failed import.
-
-        Raises:
-            NotFoundError: There is no such job.
-            ConflictError: It is finished, or read what cannot be read twice.
-            SourceChangedError: Its input has changed.
-        """
+        """Continue an interrupted or failed import; raises as ``kb.jobs.resume_steps``."""
         return last_of(self.resume_steps(job_id), progress)
 
-    def resume_steps(self, job_id: str) -> Iterator[Progress]:
+    def resume_steps(self, job_id: str) -> Generator[Progress]:
         """Continue an import step by step; as ``resume``."""
-        job = self.job(job_id)
-        collection = self.collection(job.collection)
-        target = collection.target()
-        yield from resume_import(target, self.job(job_id), rejects_folder=self.rejects_folder())
-        collection.prepare_queries()
+        return jobs.resume_steps(self, job_id)
+
+    def cancel(self, job_id: str, *, wait: float = 0.0) -> Job:
+        """End a job for good after its next commit, whoever runs it; see ``kb.jobs.cancel``."""
+        return jobs.cancel(self, job_id, wait=wait)
+
+    def undo_plan(self, job_id: str) -> UndoPlan:
+        """Return what undoing a job would do."""
+        return jobs.plan(self, job_id)
+
+    def undo(self, job_id: str, *, force: bool = False) -> Job:
+        """Set every document that a job touched back to what it was before; see ``kb.curate.undo``."""
+        return jobs.undo_job(self, job_id, force=force)
 
     def verify(self, *, collection: str | None = None, full: bool = False) -> Iterator[Problem]:
         """Yield every difference between the catalog and itself, and between the index and the catalog.
@@ -278,10 +271,10 @@ class KnowledgeBase:
 
     def follow(self, stored: StoredCollection) -> Generation:
         """Bring the index of a stored collection up to date with the catalog and return it; as ``index``."""
-        generation = self.index(stored)
-        assert self._catalog is not None
         # One at a time: a thread that writes records it read before another's commit would undo what that one wrote.
         with self._draining:
+            generation = self.index(stored)
+            assert self._catalog is not None
             for _ in drain(self._catalog, stored, generation, store_text=self.settings.store_text):
                 pass
         return generation
@@ -320,13 +313,6 @@ class KnowledgeBase:
                     self.follow(stored)
             except (LockedError, DamagedError, MismatchError):
                 return  # searches then are exact, and say so; the next opening tries again
-
-    def _seen(self, job: Job) -> Job:
-        """Return the job as it is: one that still says running, while nobody can be running it, was interrupted."""
-        alive = self._ownership.is_owner and job.pid == os.getpid()
-        if job.status is cat.JobStatus.RUNNING and not alive and self._ownership.other_owner() is None:
-            return replace(job, status=cat.JobStatus.INTERRUPTED)
-        return job
 
     def _only_name(self) -> str:
         names = self.names()
@@ -383,6 +369,11 @@ class KnowledgeBase:
             return stored  # the owner knows the old declaration; this process reads under it until it can write
         with self._catalog.write() as connection:
             return cat.replace_schema(connection, stored, declared.schema, recipe)
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether this process owns the knowledge base."""
+        return self._ownership.is_owner
 
     def other_owner(self) -> Owner | None:
         """Return the other process that owns the knowledge base at this moment, or None."""

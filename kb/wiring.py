@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kb import __version__
 from kb import catalog as cat
 from kb.chunks import Chunking
-from kb.declaration import check_model, make_recipe
+from kb.declaration import check_model, make_chunking, make_recipe
 from kb.errors import DamagedError, MismatchError, NotFoundError
 from kb.search import Searchable, VectorCache
 from kb.write import Target, current_user
@@ -139,6 +139,15 @@ class Wiring:
         if place is None:
             raise NotFoundError(f"there is no document '{key}' in '{self.name}'", hint="the collection is empty")
         return place
+
+    def _previewing(self) -> tuple[Encoder, Chunking]:
+        """Return the model, not compared with anything and so not loaded, and how texts are cut for it."""
+        encoder = self._base.encoder(self._declared.model)
+        place = self._place()
+        if place is None:
+            return encoder, make_chunking(self.name, self._declared, encoder)
+        recipe = place[1].recipe
+        return encoder, Chunking(recipe.chunk_tokens, recipe.chunk_overlap)
 
     @contextmanager
     def _importing(self, *, dry_run: bool) -> Iterator[tuple[Target, Path]]:

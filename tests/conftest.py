@@ -52,6 +52,7 @@ class FakeEncoder:
     Attributes:
         texts: Every document text that was embedded, in order.
         fail_on: Raise when a text contains this.
+        dies_on: Raise when a text contains this, and from then on always, until it is None again.
         broken: Return this instead of vectors.
     """
 
@@ -59,6 +60,8 @@ class FakeEncoder:
     texts: list[str] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
     fail_on: str | None = None
+    dies_on: str | None = None
+    dead: bool = False
     broken: object = None
     inner: HashingEncoder = field(default_factory=HashingEncoder)
     seed: int = 0
@@ -85,6 +88,9 @@ class FakeEncoder:
         self.texts += texts
         if self.fail_on is not None and any(self.fail_on in text for text in texts):
             raise kb.errors.EncoderError(f"the model failed on {self.fail_on!r}", unchanged="nothing was stored")
+        self.dead = self.dies_on is not None and (self.dead or any(self.dies_on in text for text in texts))
+        if self.dead:
+            raise kb.errors.EncoderError(f"the model failed on {self.dies_on!r}", unchanged="nothing was stored")
         if self.broken is not None:
             return self.broken
         return self._turned(self.inner.encode_documents(texts))

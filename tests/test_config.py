@@ -128,7 +128,7 @@ def test_the_configuration_of_the_repository_loads():
         (
             "[storag]",
             "config.toml: the file has an unknown key 'storag'",
-            "did you mean 'storage'? valid: storage, index, collections, models",
+            "did you mean 'storage'? valid: storage, index, collections, models, imports",
         ),
         (
             "[storage]\npaht = 1",

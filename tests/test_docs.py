@@ -5,15 +5,23 @@ from __future__ import annotations
 import re
 import shlex
 from importlib import import_module
+from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from kb import config
+from kb.cli.importing import import_
 from kb.cli.main import COMMANDS
 from kb.errors import KBError
 from kb.filters import parse
+from kb.import_config import IMPORT_KEYS
+from kb.ingest import check_imports
 from kb.schema import FieldType
 from tests.conftest import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def readme() -> str:
@@ -49,6 +57,31 @@ def test_every_key_of_the_configuration_is_documented(key: str) -> None:
     assert key in words_in_code(section("Configuration"))
 
 
+def importing() -> str:
+    return (ROOT / "docs" / "importing.md").read_text()
+
+
+@pytest.mark.parametrize("key", IMPORT_KEYS)
+def test_every_key_of_an_import_is_documented(key: str) -> None:
+    assert f"| `{key}` |" in importing()
+
+
+@pytest.mark.parametrize("option", [option.opts for option in import_.params if isinstance(option, click.Option)])
+def test_every_option_of_an_import_is_documented(option: list[str]) -> None:
+    assert any(re.search(rf"[`/]{name}\b", importing() + section("Commands")) for name in option)
+
+
+def test_the_imports_of_the_documentation_can_be_used(tmp_path: Path) -> None:
+    shown = re.findall(r"^```toml\n(\[imports.*?)^```", readme() + importing(), re.DOTALL | re.MULTILINE)
+    assert len(shown) >= 2
+    for example in shown:
+        fields = (
+            'title = "str"\nbody = "text"\npublished = "date"\ntags = "list[str]"\nsource = "str?"\nsummary = "str?"\n'
+        )
+        (tmp_path / "config.toml").write_text(f"[collections.articles.fields]\n{fields}\n{example}")
+        check_imports(config.load_settings(tmp_path, {}))
+
+
 @pytest.mark.parametrize("name", ["KB_HOME", "KB_STORAGE_PATH", "KB_INDEX_STORE_TEXT", "KB_CACHE", "KB_WHO"])
 def test_every_variable_is_documented(name: str) -> None:
     assert name in words_in_code(everything())
@@ -80,7 +113,7 @@ def test_the_filters_of_the_readme_can_be_read() -> None:
 
 
 def test_every_command_of_the_readme_exists_with_its_options() -> None:
-    shown = re.findall(r"^\$ kb (\w+)(.*)$", blocks("console"), re.MULTILINE)
+    shown = re.findall(r"^\$ kb (\w+)(.*)$", blocks("console") + importing(), re.MULTILINE)
     assert shown
     for command, arguments in shown:
         module, attribute, _ = COMMANDS[command]

@@ -702,7 +702,7 @@ def test_faults_H1_a_failing_model_stops_the_job_and_resuming_finishes_it(
     path = save(tmp_path / "in.csv", rows)
     with kb.open(root, encoders={"fake": encoder}) as base:
         articles = base.collection()
-        encoder.fail_on = "subject200."
+        encoder.dies_on = "subject200."
         with pytest.raises(EncoderError, match="^the model failed on 'subject200.'$"):
             articles.import_file(path)
         (failed,) = base.jobs()
@@ -713,7 +713,7 @@ def test_faults_H1_a_failing_model_stops_the_job_and_resuming_finishes_it(
         assert articles.count() == done - 1
         assert articles.search("subject64")[0].id == "a64"
         assert is_sound(base)
-        encoder.fail_on = None
+        encoder.dies_on = None
     with kb.open(root, encoders={"fake": encoder}) as base:
         resumed = base.resume(failed.id)
         with open(resumed.rejects or "") as file:
@@ -736,10 +736,10 @@ def test_duplicates_across_an_interruption_are_still_found(
     tmp_path: Path, articles: kb.Collection, encoder: FakeEncoder
 ) -> None:
     path = save(tmp_path / "in.csv", [*some(200), article("a1", title="Second")])
-    encoder.fail_on = "subject150."
+    encoder.dies_on = "subject150."
     with pytest.raises(EncoderError):
         articles.import_file(path)
-    encoder.fail_on = None
+    encoder.dies_on = None
     job = articles._base.resume(articles._base.jobs()[0].id)
     assert reasons(articles, job) == [(202, f"id: 'a1' stands on line 202 and already on line 2; {LATER}")]
     assert articles.get("a1").title == "Title of a1"
@@ -769,10 +769,10 @@ def test_a_finished_job_cannot_be_resumed(tmp_path: Path, articles: kb.Collectio
 
 
 def test_a_frame_cannot_be_read_a_second_time(articles: kb.Collection, encoder: FakeEncoder) -> None:
-    encoder.fail_on = "subject1."
+    encoder.dies_on = "subject1."
     with pytest.raises(EncoderError):
         articles.import_frame(pd.DataFrame(some(1)))
-    encoder.fail_on = None
+    encoder.dies_on = None
     job = articles._base.jobs()[0]
     with pytest.raises(ConflictError) as raised:
         articles._base.resume(job.id)
@@ -784,10 +784,10 @@ def test_a_frame_cannot_be_read_a_second_time(articles: kb.Collection, encoder: 
 
 def test_resuming_with_another_file_is_refused(tmp_path: Path, articles: kb.Collection, encoder: FakeEncoder) -> None:
     path = save(tmp_path / "in.csv", some(100))
-    encoder.fail_on = "subject90."
+    encoder.dies_on = "subject90."
     with pytest.raises(EncoderError):
         articles.import_file(path)
-    encoder.fail_on = None
+    encoder.dies_on = None
     save(path, some(101))
     job = articles._base.jobs()[0]
     with pytest.raises(SourceChangedError) as raised:

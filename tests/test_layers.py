@@ -13,14 +13,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["kb.errors"],
-    ["kb.schema"],
+    ["kb.schema", "kb.toml_tables"],
+    ["kb.import_config"],
     ["kb.config"],
     ["kb.sources", "kb.filters", "kb.chunks"],
     ["kb.embed", "kb.catalog", "kb.index"],
     ["kb.write"],
     ["kb.ingest", "kb.search", "kb.curate", "kb.maintain", "kb.evaluate", "kb.declaration"],
     ["kb.wiring"],
-    ["kb.collection"],
+    ["kb.collection", "kb.jobs"],
     ["kb.knowledge_base", "kb.first_config"],
     ["kb.opening"],
     ["kb.cli"],

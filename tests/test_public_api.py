@@ -19,7 +19,7 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 def test_the_public_names_are_these():
     assert kb.__all__ == [
         *("Collection", "Document", "FieldMapping", "ImportRequest", "KBError", "KnowledgeBase", "Policy", "Reading"),
-        *("Text", "__version__", "field", "open"),
+        *("Text", "__version__", "field", "inspect", "open"),
     ]
     assert all(getattr(kb, name) is not None for name in kb.__all__)
 
@@ -31,32 +31,21 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_the_methods_of_a_collection_are_these():
     assert sorted(name for name in dir(kb.Collection) if not name.startswith("_")) == [
+        *("add", "apply_plan", "apply_steps", "change", "count", "delete", "deleted", "entries", "entry", "export"),
         *(
-            "add",
-            "change",
-            "count",
-            "delete",
-            "deleted",
-            "entries",
-            "entry",
-            "export",
             "filter",
             "get",
             "history",
             "import_file",
-        ),
-        *(
             "import_frame",
+            "import_request",
             "import_steps",
             "keys",
             "list",
             "model",
-            "prepare_queries",
-            "restore",
-            "run_import",
-            "schema",
         ),
-        *("search", "target", "to_frame", "update", "upsert"),
+        *("plan_import", "prepare_queries", "preview_import", "restore", "run_import", "schema", "search", "target"),
+        *("to_frame", "update", "upsert"),
     ]
 
 

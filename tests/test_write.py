@@ -258,7 +258,8 @@ def test_only_chunks_whose_text_changes_are_embedded_again(notes, encoder):
     before = vector_bytes(notes, "n1")
     encoder.texts.clear()
     changed = "golf " + PARAGRAPHS[2]
-    assert notes.upsert(note(notes, *PARAGRAPHS[:2], changed, *PARAGRAPHS[3:])) == Put((Action.UPDATED,), 1)
+    outcome = notes.upsert(note(notes, *PARAGRAPHS[:2], changed, *PARAGRAPHS[3:]))
+    assert outcome == Put((Action.UPDATED,), 1, divided=1, most_chunks=6)
     assert [text.strip() for text in encoder.texts] == [changed]
     after = vector_bytes(notes, "n1")
     assert [n for n in range(len(after)) if after[n] != before[n]] == [2]

@@ -42,6 +42,7 @@ from kb.catalog.documents import (
 )
 from kb.catalog.engine import FILE_NAME, Catalog, copy_catalog, now, open_catalog
 from kb.catalog.filter_sql import to_sql
+from kb.catalog.job_changes import MAX_KEYS, JobChange, changes_of_job, follow_origins, keys_of_job, sources_of
 from kb.catalog.jobs import (
     Counts,
     Job,
@@ -49,6 +50,7 @@ from kb.catalog.jobs import (
     Reject,
     add_job,
     add_rejects,
+    count_jobs,
     find_job,
     get_rejects,
     interrupt_running,
@@ -67,12 +69,14 @@ from kb.catalog.lookup import (
     matching_seqs,
     seqs_of,
 )
+from kb.catalog.origins import Origin, count_origins, find_origins, forget_origins, save_origins, unseen_origins
 from kb.catalog.queue import TARGETS, VECTORS, QueuedDocument, QueuePart, enqueue, enqueue_all, forget, oldest, pending
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
 from kb.catalog.walk import walk
 
 __all__ = [
     "FILE_NAME",
+    "MAX_KEYS",
     "TARGETS",
     "VECTORS",
     "Catalog",
@@ -82,7 +86,9 @@ __all__ = [
     "Counts",
     "FoundChunk",
     "Job",
+    "JobChange",
     "JobStatus",
+    "Origin",
     "QueuePart",
     "QueuedDocument",
     "Reject",
@@ -95,20 +101,26 @@ __all__ = [
     "add_collection",
     "add_job",
     "add_rejects",
+    "changes_of_job",
     "chunk_vectors",
     "compile_condition",
     "copy_catalog",
     "count_chunks",
     "count_documents",
+    "count_jobs",
     "count_matching",
+    "count_origins",
     "current_change",
     "delete_documents",
     "enqueue",
     "enqueue_all",
     "find_collection",
     "find_job",
+    "find_origins",
     "first_chunks",
+    "follow_origins",
     "forget",
+    "forget_origins",
     "found_chunks",
     "get_chunks",
     "get_deleted",
@@ -122,6 +134,7 @@ __all__ = [
     "insert_vectors",
     "interrupt_running",
     "keys_of",
+    "keys_of_job",
     "known_vectors",
     "last_revisions",
     "last_update",
@@ -139,12 +152,15 @@ __all__ = [
     "replace_chunks",
     "replace_schema",
     "save_job",
+    "save_origins",
     "select_documents",
     "select_keys",
     "seqs_of",
+    "sources_of",
     "stored_states",
     "to_sql",
     "touched_since",
+    "unseen_origins",
     "update_documents",
     "walk",
 ]

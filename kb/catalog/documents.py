@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy import bindparam, delete, func, literal_column, select, update
 
+from kb.catalog.bulk import insert_many, wanted
 from kb.catalog.tables import chunks, documents, revisions
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Row, Select
 
+_COLUMNS: Final = tuple(column.name for column in documents.c)
 _MAX_PARAMETERS: Final = 900  # below SQLite's oldest limit of 999 bound values in a statement
 
 
@@ -93,18 +95,14 @@ def batched(items: Sequence[str], size: int = _MAX_PARAMETERS) -> Iterator[Seque
 
 def stored_states(connection: Connection, collection_id: int, keys: Sequence[str]) -> dict[str, StoredState]:
     """Return the state of those of the documents that exist, by id."""
-    counted = select(func.count()).where(chunks.c.document_seq == documents.c.seq).scalar_subquery()
     states: dict[str, StoredState] = {}
     for some in batched(keys):
-        query = select(
-            documents.c.key,
-            documents.c.seq,
-            documents.c.revision,
-            documents.c.fields_hash,
-            documents.c.text_hash,
-            counted,
-        ).where(documents.c.collection_id == collection_id, documents.c.key.in_(some))
-        for key, *state in connection.execute(query):
+        sql = (
+            f"{wanted(some)} SELECT key, seq, revision, fields_hash, text_hash,"
+            " (SELECT count(*) FROM chunks WHERE document_seq = seq)"
+            " FROM wanted CROSS JOIN documents ON collection_id = ? AND key = value"
+        )
+        for key, *state in connection.exec_driver_sql(sql, (*some, collection_id)):
             states[key] = StoredState(*state)
     return states
 
@@ -113,12 +111,11 @@ def last_revisions(connection: Connection, collection_id: int, keys: Sequence[st
     """Return the number of the newest revision of each id that ever existed."""
     numbers: dict[str, int] = {}
     for some in batched(keys):
-        query = (
-            select(revisions.c.key, func.max(revisions.c.revision))
-            .where(revisions.c.collection_id == collection_id, revisions.c.key.in_(some))
-            .group_by(revisions.c.key)
+        sql = (
+            f"{wanted(some)} SELECT key, max(revision)"
+            " FROM wanted CROSS JOIN revisions ON collection_id = ? AND key = value GROUP BY key"
         )
-        numbers.update({row[0]: row[1] for row in connection.execute(query)})
+        numbers.update({key: number for key, number in connection.exec_driver_sql(sql, (*some, collection_id))})
     return numbers
 
 
@@ -126,9 +123,12 @@ def get_documents(connection: Connection, collection_id: int, keys: Sequence[str
     """Return those of the documents that exist, by id."""
     found: dict[str, StoredDocument] = {}
     for some in batched(keys):
-        query = _query(collection_id).where(documents.c.key.in_(some))
-        for row in connection.execute(query):
-            found[row.key] = _document(row)
+        sql = (
+            f"{wanted(some)} SELECT seq, key, fields, text, revision, updated"
+            " FROM wanted CROSS JOIN documents ON collection_id = ? AND key = value"
+        )
+        for row in connection.exec_driver_sql(sql, (*some, collection_id)):
+            found[row.key] = StoredDocument(*row)
     return found
 
 
@@ -264,8 +264,7 @@ def get_deleted(connection: Connection, collection_id: int) -> list[Revision]:
 
 def insert_documents(connection: Connection, rows: Sequence[dict[str, object]]) -> None:
     """Insert documents; the rows carry every column."""
-    if rows:
-        connection.execute(insert(documents), list(rows))
+    insert_many(connection, documents, _COLUMNS, [tuple(row[name] for name in _COLUMNS) for row in rows])
 
 
 def update_documents(connection: Connection, rows: Sequence[dict[str, object]]) -> None:
@@ -296,43 +295,17 @@ def replace_chunks(connection: Connection, stale: Sequence[int], fresh: Sequence
         connection.execute(
             delete(chunks).where(chunks.c.document_seq == bindparam("at_seq")), [{"at_seq": seq} for seq in stale]
         )
-    if fresh:
-        connection.execute(
-            insert(chunks),
-            [
-                {
-                    "document_seq": c.document_seq,
-                    "ordinal": c.ordinal,
-                    "start": c.start,
-                    "end": c.end,
-                    "vector_id": c.vector_id,
-                }
-                for c in fresh
-            ],
-        )
+    rows = [(c.document_seq, c.ordinal, c.start, c.end, c.vector_id) for c in fresh]
+    insert_many(connection, chunks, ("document_seq", "ordinal", "start", "end", "vector_id"), rows)
 
 
 def insert_revisions(connection: Connection, collection_id: int, change: int, new: Sequence[Revision]) -> None:
     """Record revisions that one write made."""
-    if new:
-        connection.execute(
-            insert(revisions),
-            [
-                {
-                    "collection_id": collection_id,
-                    "key": r.key,
-                    "document_seq": r.document_seq,
-                    "revision": r.number,
-                    "action": r.action,
-                    "change": change,
-                    "at": r.at,
-                    "who": r.who,
-                    "job_id": r.job,
-                    "before": r.before,
-                }
-                for r in new
-            ],
-        )
+    columns = ("collection_id", "key", "document_seq", "revision", "action", "change", "at", "who", "job_id", "before")
+    rows = [
+        (collection_id, r.key, r.document_seq, r.number, r.action, change, r.at, r.who, r.job, r.before) for r in new
+    ]
+    insert_many(connection, revisions, columns, rows)
 
 
 def next_seq(connection: Connection) -> int:

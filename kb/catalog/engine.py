@@ -15,7 +15,7 @@ from sqlalchemy import event
 
 from kb.catalog.filter_sql import register_functions
 from kb.catalog.tables import HEAD, catalog_info
-from kb.errors import DamagedError, LimitError, LockedError, NewerCatalogError
+from kb.errors import DamagedError, LimitError, LockedError, NewerCatalogError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,12 +32,16 @@ class Catalog:
     Attributes:
         path: The file.
         writing: Held by a write from its first look at the stored state to its commit.
+        running: The ids of the jobs that run on it in this process.
+        is_shut: Whether it refuses everything, because the knowledge base has been closed.
     """
 
     def __init__(self, path: Path) -> None:
         """Connect to an existing, migrated file; use ``open_catalog``."""
         self.path = path
         self.writing = threading.RLock()
+        self.running: set[str] = set()
+        self.is_shut = False
         self._joined = threading.local()
         self._engine = _engine(path)
         self._writer = self._engine.execution_options(kb_write=True)
@@ -51,6 +55,7 @@ class Catalog:
         if self.is_writing:
             yield self._joined.connection
             return
+        self._check_open()
         with translated_errors(self.path), self._engine.connect() as connection:
             yield connection
 
@@ -63,12 +68,13 @@ class Catalog:
         if self.is_writing:
             yield self._joined.connection
             return
+        self._check_open()
         with translated_errors(self.path), self._writer.begin() as connection:
             self._joined.connection = connection
             try:
                 yield connection
             finally:
-                del self._joined.connection
+                vars(self._joined).pop("connection", None)
 
     @property
     def is_writing(self) -> bool:
@@ -82,9 +88,19 @@ class Catalog:
             connection.exec_driver_sql("ANALYZE")
         self._engine.dispose()  # a connection learns of it when it is opened
 
+    def shut(self) -> None:
+        """Wait until no other thread is in the middle of a write, and refuse everything from now on."""
+        with self.writing:
+            self.is_shut = True
+
     def close(self) -> None:
         """Close all connections; the write-ahead log is folded into the file."""
         self._engine.dispose()
+
+    def _check_open(self) -> None:
+        # A thread that goes on after the closing would connect anew, and write without the lock.
+        if self.is_shut:
+            raise UsageError("the knowledge base is closed", unchanged="nothing was done", hint="open it again")
 
 
 def _engine(path: Path) -> sqlalchemy.Engine:

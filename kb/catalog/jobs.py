@@ -10,17 +10,19 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from kb.catalog.engine import now
 from kb.catalog.tables import collections, jobs, rejects
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy import Connection, Row, Select
 
 MAX_STORED_REJECTS: Final = 10_000
+KEPT_JOBS: Final = 1_000
+"""How many jobs that have ended are kept, the newest; older ones go when a new job starts."""
 _MAX_ERROR: Final = 2_000
 
 
@@ -32,10 +34,10 @@ class JobStatus(StrEnum):
         running ──▶ done         every row is in
            │ ├────▶ partial      some rows were rejected; the rest is in
            │ └────▶ failed       stopped by an error; what was acknowledged is in
-           ├──────▶ interrupted  killed or stopped by a signal; what was acknowledged is in; can be resumed
+           ├──────▶ interrupted  killed or stopped by a signal; what was acknowledged is in
            └──────▶ cancelled    by ``kb jobs cancel``; what was acknowledged is in
-        interrupted, failed ──▶ running (resume)
-        interrupted ──▶ cancelled
+        interrupted, failed ──▶ running    by ``kb jobs resume``
+        interrupted, failed ──▶ cancelled  by ``kb jobs cancel``, or when the job is undone
     """
 
     RUNNING = "running"
@@ -44,6 +46,11 @@ class JobStatus(StrEnum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether such a job can be continued."""
+        return self in (JobStatus.INTERRUPTED, JobStatus.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,8 @@ class Reject:
 def add_job(
     connection: Connection, collection_id: int, *, kind: str, request: str, who: str, source: str | None = None
 ) -> Job:
-    """Record the start of a job in this process and return it."""
+    """Record the start of a job in this process and return it; the oldest of more than 1,000 ended ones go."""
+    _prune(connection)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     job_id = f"{stamp}-{secrets.token_hex(3)}"
     connection.execute(
@@ -175,9 +183,10 @@ def save_job(connection: Connection, job: Job) -> None:
     )
 
 
-def interrupt_running(connection: Connection) -> None:
-    """Note that no job is running any more; called by a new owner, since only an owner runs jobs."""
-    connection.execute(update(jobs).where(jobs.c.status == JobStatus.RUNNING).values(status=JobStatus.INTERRUPTED))
+def interrupt_running(connection: Connection, *, besides: Collection[str] = ()) -> None:
+    """Note that no other job is running any more; called by the owner, since only an owner runs jobs."""
+    lost = (jobs.c.status == JobStatus.RUNNING) & jobs.c.id.not_in(besides)
+    connection.execute(update(jobs).where(lost).values(status=JobStatus.INTERRUPTED))
 
 
 def find_job(connection: Connection, job_id: str) -> Job | None:
@@ -186,10 +195,28 @@ def find_job(connection: Connection, job_id: str) -> Job | None:
     return None if row is None else _job(row)
 
 
-def list_jobs(connection: Connection, *, limit: int = 1_000) -> list[Job]:
-    """Return the newest jobs, newest first."""
+def list_jobs(
+    connection: Connection, *, statuses: Collection[JobStatus] | None = None, limit: int | None = None
+) -> list[Job]:
+    """Return the newest jobs, newest first.
+
+    Args:
+        connection: In a transaction.
+        statuses: Only these; None for all.
+        limit: The most jobs; None for all.
+    """
     query = _query().order_by(jobs.c.started.desc(), jobs.c.id.desc()).limit(limit)
+    if statuses is not None:
+        query = query.where(jobs.c.status.in_(statuses))
     return [_job(row) for row in connection.execute(query)]
+
+
+def count_jobs(connection: Connection, *, statuses: Collection[JobStatus] | None = None) -> int:
+    """Return how many jobs there are; as ``list_jobs``."""
+    query = select(func.count()).select_from(jobs)
+    if statuses is not None:
+        query = query.where(jobs.c.status.in_(statuses))
+    return int(connection.execute(query).scalar_one())
 
 
 def add_rejects(connection: Connection, job_id: str, new: Sequence[Reject]) -> None:
@@ -208,6 +235,14 @@ def get_rejects(connection: Connection, job_id: str) -> list[Reject]:
     """Return the recorded rejects of a job in the order of its input."""
     query = select(rejects).where(rejects.c.job_id == job_id).order_by(rejects.c.file, rejects.c.number)
     return [Reject(row.file, row.number, row.line, row.reason) for row in connection.execute(query)]
+
+
+def _prune(connection: Connection) -> None:
+    """Delete the oldest jobs with their stored rejects; revisions keep their number, reject files stay."""
+    ended = select(jobs.c.id).where(jobs.c.status != JobStatus.RUNNING)
+    # The job that is about to start will have ended one day, too.
+    surplus = ended.order_by(jobs.c.started.desc(), jobs.c.id.desc()).limit(-1).offset(KEPT_JOBS - 1)
+    connection.execute(delete(jobs).where(jobs.c.id.in_(surplus)))
 
 
 def _query() -> Select[Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, select
 
+from kb.catalog.bulk import insert_many
 from kb.catalog.tables import index_queue
 
 if TYPE_CHECKING:
@@ -43,15 +44,8 @@ class QueuePart:
 
 def enqueue(connection: Connection, collection_id: int, items: Sequence[QueuedDocument]) -> None:
     """Note for every index that the documents have changed; part of the transaction that changes them."""
-    if items:
-        connection.execute(
-            insert(index_queue),
-            [
-                {"target": t, "collection_id": collection_id, "key": i.key, "chunks_before": i.chunks_before}
-                for t in TARGETS
-                for i in items
-            ],
-        )
+    rows = [(target, collection_id, item.key, item.chunks_before) for target in TARGETS for item in items]
+    insert_many(connection, index_queue, ("target", "collection_id", "key", "chunks_before"), rows)
 
 
 def enqueue_all(connection: Connection, collection_id: int) -> None:

@@ -171,6 +171,7 @@ origins: Final = Table(
     Column("source", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("revision", Integer, nullable=False),
+    Column("fields_hash", LargeBinary, nullable=False),
     Column("job_id", Text, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
+from kb.catalog.bulk import insert_many, wanted
 from kb.catalog.tables import vectors
 
 if TYPE_CHECKING:
@@ -35,10 +36,9 @@ def known_vectors(connection: Connection, space: str, hashes: Sequence[bytes]) -
     """Return the number of each text's vector, for those texts that have one in this space."""
     known: dict[bytes, int] = {}
     for start in range(0, len(hashes), _MAX_PARAMETERS):
-        query = select(vectors.c.text_hash, vectors.c.id).where(
-            vectors.c.space == space, vectors.c.text_hash.in_(hashes[start : start + _MAX_PARAMETERS])
-        )
-        known.update({row[0]: row[1] for row in connection.execute(query)})
+        some = hashes[start : start + _MAX_PARAMETERS]
+        sql = f"{wanted(some)} SELECT text_hash, id FROM wanted CROSS JOIN vectors ON space = ? AND text_hash = value"
+        known.update({text_hash: number for text_hash, number in connection.exec_driver_sql(sql, (*some, space))})
     return known
 
 
@@ -56,13 +56,12 @@ def insert_vectors(connection: Connection, space: str, hashes: Sequence[bytes], 
     row = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'vectors'").first()
     first = 1 if row is None else int(row[0]) + 1
     numbers = range(first, first + len(hashes))
-    connection.execute(
-        insert(vectors),
-        [
-            {"id": number, "space": space, "text_hash": text_hash, "vector": vector.tobytes()}
-            for number, text_hash, vector in zip(numbers, hashes, matrix.astype("<f4", copy=False), strict=True)
-        ],
-    )
+    blobs = matrix.astype("<f4", copy=False)
+    rows = [
+        (number, space, text_hash, vector.tobytes())
+        for number, text_hash, vector in zip(numbers, hashes, blobs, strict=True)
+    ]
+    insert_many(connection, vectors, ("id", "space", "text_hash", "vector"), rows)
     return dict(zip(hashes, numbers, strict=True))
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = {
     "init": ("kb.cli.setup", "init", "Make a new knowledge base."),
+    "inspect": ("kb.cli.inspecting", "inspect", "Show what a file holds; propose a collection for it."),
     "import": ("kb.cli.importing", "import_", "Import CSV, TSV, JSON or JSON Lines files."),
     "search": ("kb.cli.searching", "search", "Find documents by meaning."),
     "get": ("kb.cli.documents", "get", "Show one document."),
@@ -32,7 +33,7 @@ COMMANDS: Final = {
     "restore": ("kb.cli.editing", "restore", "Bring a deleted document back, or an earlier revision."),
     "history": ("kb.cli.documents", "history", "Show what has changed in a document."),
     "collections": ("kb.cli.setup", "collections", "List the collections and their fields."),
-    "jobs": ("kb.cli.importing", "jobs", "List, show and resume import jobs."),
+    "jobs": ("kb.cli.jobs", "jobs", "List, show, resume, cancel and undo jobs."),
     "models": ("kb.cli.setup", "models", "List the embedding models."),
     "compare": ("kb.cli.searching", "compare", "Show how similar texts are to each other."),
     "stats": ("kb.cli.upkeep", "stats", "Show figures of the knowledge base."),
@@ -136,7 +137,7 @@ def _print_error(what: str, *more: str, debug: bool = False) -> None:
     if debug:
         traceback.print_exc()
     print(f"error: {plain(what)}", file=sys.stderr)
-    for line in more:
+    for line in "\n".join(more).splitlines():
         if line:
             print(f"  {plain(line)}", file=sys.stderr)
 

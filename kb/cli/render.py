@@ -27,8 +27,10 @@ def print_json(value: object) -> None:
     print(_json(value, indent=2 if sys.stdout.isatty() else None))
 
 
-def print_rows(rows: Sequence[Mapping[str, object]], format: str, *, columns: Sequence[str]) -> None:
-    """Print rows in one of the machine formats: ``json`` (one list), ``jsonl`` or ``csv``."""
+def print_rows(
+    rows: Sequence[Mapping[str, object]], format: str, *, columns: Sequence[str], header: bool = True
+) -> None:
+    """Print rows in one of the machine formats: ``json`` (one list), ``jsonl`` or ``csv``, there with a header."""
     if format == "json":
         print_json(list(rows))
     elif format == "jsonl":
@@ -36,7 +38,8 @@ def print_rows(rows: Sequence[Mapping[str, object]], format: str, *, columns: Se
             print(_json(row, indent=None))
     else:
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(columns)
+        if header:
+            writer.writerow(columns)
         for row in rows:
             writer.writerow([cell(row.get(column)) for column in columns])
 

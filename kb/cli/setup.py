@@ -147,18 +147,26 @@ def models(options: Shared) -> None:
 def config(options: Shared) -> None:
     """Show the settings in force: the file, the environment and the defaults together.
 
+    The imports in it are checked as far as that is possible without their
+    files.
+
     \b
     Examples:
       kb config
       kb config --format json
     """
     settings = options.settings()
+    if settings.imports:
+        from kb.ingest import check_imports
+
+        check_imports(settings)
     found: dict[str, Any] = {
         "root": str(settings.root),
         "storage": str(settings.storage),
         "store_text": settings.store_text,
         "collections": sorted(settings.collections),
         "models": sorted(settings.models),
+        "imports": {name: said.said() for name, said in sorted(settings.imports.items())},
     }
     if options.format == "json":
         render.print_json(found)
@@ -166,6 +174,8 @@ def config(options: Shared) -> None:
         render.print_rows([found], options.format, columns=list(found))
     else:
         made = render.table("setting", "value", wrap=["value"])
+        imports = found.pop("imports")
+        found |= {f"imports.{name}.{key}": value for name, said in imports.items() for key, value in said.items()}
         for name, value in found.items():
             made.add_row(name, render.short(value, 500) or "–")
         render.console().print(made)

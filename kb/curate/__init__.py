@@ -17,11 +17,16 @@ from kb.curate.edit import (
     update,
 )
 from kb.curate.exporting import export, to_frame
+from kb.curate.undo import KIND as UNDO
+from kb.curate.undo import UndoPlan, UndoRequest, plan_undo, undo
 
 __all__ = [
+    "UNDO",
     "DeletedEntry",
     "Entry",
     "HistoryEntry",
+    "UndoPlan",
+    "UndoRequest",
     "count",
     "delete",
     "deleted",
@@ -30,7 +35,9 @@ __all__ = [
     "history",
     "list_entries",
     "matching_keys",
+    "plan_undo",
     "restore",
     "to_frame",
+    "undo",
     "update",
 ]

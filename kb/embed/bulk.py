@@ -15,7 +15,8 @@ import platform
 import threading
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ class BulkModel:
         self._tokeniser = tokeniser
         self._id = model_id
         self._lock = threading.Lock()
-        self._workers = _workers()
+        self._workers, self._ahead = _workers()
         self._model = load(folder.path, model_id)
         found = self._model.get_embedding_dimension()
         if found != folder.dimension:
@@ -104,9 +105,30 @@ class BulkModel:
                 continue
             rows = self._tokeniser.numbers([prompt + texts[index] for index in slab])
             parts = list(batches(list(map(len, rows)), _BATCH_TOKENS))
-            vectors = self._workers.map(self._forward, ([rows[index] for index in part] for part in parts))
-            for part, found in zip(parts, vectors, strict=True):
-                yield [slab[index] for index in part], found
+            found = self._forwarded([[rows[index] for index in part] for part in parts])
+            for part, vectors in zip(parts, found, strict=True):
+                yield [slab[index] for index in part], vectors
+
+    def _forwarded(self, parts: list[list[list[int]]]) -> Iterator[Any]:
+        """Compute on all threads, with few parts handed out at a time: the end of the process waits for those."""
+        handed: deque[Future[Any]] = deque()
+        try:
+            for part in parts:
+                handed.append(self._hand_out(part))
+                if len(handed) > self._ahead:
+                    yield handed.popleft().result()
+            while handed:
+                yield handed.popleft().result()
+        finally:
+            for future in handed:
+                future.cancel()
+
+    def _hand_out(self, part: list[list[int]]) -> Future[Any]:
+        try:
+            return self._workers.submit(self._forward, part)
+        except RuntimeError as error:
+            # The interpreter is ending under a thread that still embeds: the model has not failed, the work is cut off.
+            raise SystemExit(str(error)) from error
 
     def _forward(self, rows: list[list[int]]) -> Any:
         import torch
@@ -167,8 +189,8 @@ class BulkModel:
             self.precision = precision
 
 
-def _workers() -> ThreadPoolExecutor:
-    """Return one thread for each that torch may use; each computes alone.
+def _workers() -> tuple[ThreadPoolExecutor, int]:
+    """Return one thread for each that torch may use, each computing alone, and how many parts keep them busy.
 
     Cores that share every operation wait for each other after every operation. torch keeps the number of threads per
     thread, and a default for new ones, which is put back: nobody else's computing is slowed down.
@@ -187,7 +209,7 @@ def _workers() -> ThreadPoolExecutor:
         workers.submit(int)
     started.wait()
     torch.set_num_threads(count)
-    return workers
+    return workers, 2 * count
 
 
 def load(path: Path, model_id: str) -> SentenceTransformer:

@@ -90,12 +90,15 @@ class ModelInfo:
     where: str
 
 
-def resolve(model_id: str, settings: Mapping[str, ModelSettings] | None = None) -> ResolvedModel:
+def resolve(
+    model_id: str, settings: Mapping[str, ModelSettings] | None = None, *, download: bool = True
+) -> ResolvedModel:
     """Find a model's weights and check them.
 
     Args:
         model_id: A path, a name of the settings, a known name, or ``organisation/name`` on the hub.
         settings: ``[models]`` of the configuration, by name.
+        download: Whether to look on the hub for what is not here.
 
     Raises:
         ModelNotFoundError: Nothing usable was found, or the weights are not the ones they claim to be.
@@ -105,17 +108,28 @@ def resolve(model_id: str, settings: Mapping[str, ModelSettings] | None = None) 
     if known is not None and known.built_in:
         return ResolvedModel(known.id, None, "built-in", "", None, None)
     chosen = _settings_of(model_id, known, settings)
-    found = _find_local(model_id, known, chosen) or _find_on_hub(model_id, known, chosen, settings)
+    found = _find_local(model_id, known, chosen)
+    if found is None and not download:
+        hint = known.install if known else ""
+        raise ModelNotFoundError(f"the model '{model_id}' is not on this machine", hint=hint)
+    found = found or _find_on_hub(model_id, known, chosen, settings)
     return _verified(model_id, known, *found)
 
 
-def open_encoder(model_id: str, settings: Mapping[str, ModelSettings] | None = None) -> Encoder:
+def open_encoder(
+    model_id: str, settings: Mapping[str, ModelSettings] | None = None, *, download: bool = True
+) -> Encoder:
     """Open a model by its id; loads nothing heavy before the first text.
+
+    Args:
+        model_id: As for ``resolve``.
+        settings: As for ``resolve``.
+        download: As for ``resolve``.
 
     Raises:
         ModelNotFoundError: As ``resolve``; also when the weights and their description disagree.
     """
-    resolved = resolve(model_id, settings)
+    resolved = resolve(model_id, settings, download=download)
     if resolved.path is None:
         return HashingEncoder()
     from kb.embed.transformer import TransformerEncoder

@@ -8,7 +8,7 @@ from __future__ import annotations
 from kb.filters.builder import FieldRef, field
 from kb.filters.check import check, find_field
 from kb.filters.language import parse
-from kb.filters.matches import matches
+from kb.filters.matches import holds, matches
 from kb.filters.model import (
     And,
     Between,
@@ -43,6 +43,7 @@ __all__ = [
     "check",
     "field",
     "find_field",
+    "holds",
     "matches",
     "parse",
 ]

@@ -23,33 +23,39 @@ _COMPARE: Final[dict[Op, Callable[[Any, Any], bool]]] = {
 
 
 def matches(filter: Filter, document: Document) -> bool:
-    """Return whether a checked filter holds for a document.
-
-    There is no third truth value: a condition on a missing value is false, ``!=`` and ``not in`` are the exact
-    negations of ``=`` and ``in``, and ``not`` is the exact negation of what it stands before.
+    """Return whether a checked filter holds for a document; as ``holds``.
 
     Args:
         filter: As ``check`` returned it for the document's schema.
         document: A checked document.
     """
+    return holds(filter, document.__dict__.get)
+
+
+def holds(filter: Filter, value: Callable[[str], Value]) -> bool:
+    """Return whether a checked filter holds for the values of something.
+
+    There is no third truth value: a condition on a missing value is false, ``!=`` and ``not in`` are the exact
+    negations of ``=`` and ``in``, and ``not`` is the exact negation of what it stands before.
+
+    Args:
+        filter: As ``check`` returned it.
+        value: Gives the value of a field by name, None for a missing one; asked from left to right, and only until
+            the answer is known.
+    """
     match filter:
         case And(parts):
-            return all(matches(part, document) for part in parts)
+            return all(holds(part, value) for part in parts)
         case Or(parts):
-            return any(matches(part, document) for part in parts)
+            return any(holds(part, value) for part in parts)
         case Not(part):
-            return not matches(part, document)
-        case Comparison(name, Op.NE, value):
-            return _value(document, name) != value
-    found = _value(document, filter.field)
+            return not holds(part, value)
+        case Comparison(name, Op.NE, operand):
+            return value(name) != operand
+    found = value(filter.field)
     if isinstance(filter, IsNull):
         return found is None or found == []
     return found is not None and _holds(filter, found)
-
-
-def _value(document: Document, name: str) -> Value:
-    value: Value = document.id if name == "id" else document.__dict__.get(name)
-    return value
 
 
 def _holds(filter: Comparison | In | Between | Contains | StartsWith | Has, found: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kb.sources import Format, Reading
 
@@ -28,29 +28,45 @@ class OnConflict(StrEnum):
     FAIL = "fail"
 
 
+CONTENT_KEY: Final = "@content"
+"""As the only key column: the id is a hash of the fields that the input fills."""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldMapping:
-    """From the columns of an input to the fields of a collection. Wherever a field is named, ``id`` is allowed too.
+    """From the columns of an input to the fields of a collection.
+
+    Wherever a field is named, ``id`` is allowed too. Wherever a column is named, a path into a nested record
+    (``author.name``, ``tags.0``) is allowed too; a column of that very name wins. What is said here wins over a
+    column that has the name of a field.
 
     Attributes:
-        columns: By input column, or path into a nested record (``author.name``), the field that it fills.
+        columns: By input column, the field that it fills, or several.
         constants: By field, the value that every document gets, spelled as in a CSV file.
         templates: By field, a text with ``{column}`` in it.
         split: By list field, what separates the items in one cell.
         dates: By date or datetime field, its format, as ``strptime`` reads it.
-        key: Columns whose values, joined by ``-``, make the id; empty when a column or template fills it.
+        key: Columns whose values, joined by ``-``, make the id; ``("@content",)`` for a hash of the filled fields;
+            empty when something else fills it.
         where: A filter over the input's columns; other rows are not read at all.
-        unknown_columns: What happens to other columns.
+        nulls: Words that mean "missing" as an empty cell does, e.g. ``("NULL", "N/A")``.
+        unknown_columns: What happens to columns that nothing here names and no field is called.
     """
 
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)
     templates: Mapping[str, str] = field(default_factory=dict)
     split: Mapping[str, str] = field(default_factory=dict)
     dates: Mapping[str, str] = field(default_factory=dict)
     key: tuple[str, ...] = ()
     where: str | None = None
+    nulls: tuple[str, ...] = ()
     unknown_columns: UnknownColumns = UnknownColumns.ERROR
+
+    @property
+    def targets(self) -> Mapping[str, tuple[str, ...]]:
+        """By mapped column, the fields that it fills."""
+        return {c: (fields,) if isinstance(fields, str) else tuple(fields) for c, fields in self.columns.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +123,10 @@ class ImportRequest:
         reading, mapping, policy = raw["reading"], raw["mapping"], raw["policy"]
         if reading.get("format") is not None:
             reading["format"] = Format(reading["format"])
+        # JSON has no tuples.
+        mapping["columns"] = {c: tuple(f) if isinstance(f, list) else f for c, f in mapping["columns"].items()}
         mapping["key"] = tuple(mapping.get("key", ()))
+        mapping["nulls"] = tuple(mapping.get("nulls", ()))
         mapping["unknown_columns"] = UnknownColumns(mapping["unknown_columns"])
         if "on_conflict" in policy:
             policy["on_conflict"] = OnConflict(policy["on_conflict"])

@@ -3,71 +3,38 @@
 from __future__ import annotations
 
 import os
-import re
 import time
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from kb import catalog as cat
-from kb.catalog import Counts, Job, JobStatus, Reject
-from kb.errors import ConflictError, DocumentError, KBError, SourceChangedError, SourceError, UsageError
-from kb.ingest.columns import Columns, resolve
+from kb.catalog import Counts, Job, JobStatus
+from kb.errors import ConflictError, KBError, SourceChangedError, SourceError, UsageError
+from kb.ingest.batches import batches, check_share
+from kb.ingest.cancelling import StopJobError, began, check, ended
+from kb.ingest.commit import commit
+from kb.ingest.origins import check_source, remove_vanished, vanished
+from kb.ingest.plan import Outcome, Plan, check_plan
 from kb.ingest.progress import Progress
 from kb.ingest.request import ImportRequest
-from kb.schema import content_hash
+from kb.ingest.resolving import resolve
+from kb.ingest.state import Rehearsal, Run
 from kb.sources import open_frame, open_rejects, open_source
-from kb.write import Put, Target, put
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
     import pandas as pd
-    from sqlalchemy import Connection
 
-    from kb.schema import Document
-    from kb.sources import RejectWriter, Row, Source
-
-FIRST_BATCH: Final = 64
-MAX_BATCH: Final = 4_000
-MAX_BATCH_SIZE: Final = 8_000_000  # characters of input
-BATCH_SECONDS: Final = 2.0
-SHOWN_REJECTS: Final = 3
-"""How many rejects a progress carries: often one look is enough to see what is wrong with all of them."""
-_JOB_PREFIX: Final = re.compile(r"^\d{8}-\d{6}-[0-9a-f]{6}-")
-
-
-@dataclass
-class _Batch:
-    """Rows that are committed together."""
-
-    read: int = 0
-    size: int = 0
-    documents: list[Document] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
-
-
-@dataclass
-class _Run:
-    """The state of one run of an import. ``rehearsal`` is None unless it is a dry run."""
-
-    target: Target
-    request: ImportRequest
-    job: Job
-    rejects_folder: Path
-    rehearsal: set[bytes] | None
-    skip: int
-    began: float
-    seen: dict[bytes, tuple[int, str, int]] = field(default_factory=dict)
-    writer: RejectWriter | None = None
-    first_rejects: list[Reject] = field(default_factory=list)
-    read: int = 0
-    batch_rows: int = FIRST_BATCH
+    from kb.sources import Source
+    from kb.write import Target
 
 
 def import_files(
     target: Target, request: ImportRequest, *, rejects_folder: Path, dry_run: bool = False
-) -> Iterator[Progress]:
+) -> Generator[Progress]:
     """Import files as one job, yielding progress after every commit; the last one carries the finished job.
 
     A row that does not fit is rejected with all its problems and the rest goes on; rejected rows are written to a
@@ -81,29 +48,75 @@ def import_files(
 
     Raises:
         SourceError: A file cannot be read as a whole; what was committed before it stays.
-        UsageError: The mapping does not fit.
+        UsageError: The mapping or the policy does not fit.
         EncoderError: The model failed; what was committed before stays.
+        ConflictError: A row is in conflict with an edit, or more has vanished than may be deleted.
     """
-    twice = [name for name in request.files if request.files.count(name) > 1]
-    if twice:
-        raise UsageError(f"{twice[0]} is named twice", unchanged="nothing was imported", hint="name each file once")
-    sources = [open_source(name, request.reading) for name in request.files]
-    # A job can be resumed from any folder.
-    places = tuple(name if name == "-" else os.path.abspath(name) for name in request.files)  # noqa: PTH100 - no links
-    request = replace(request, files=places, fingerprints=tuple(_fingerprint(s) for s in sources))
-    yield from _import(target, request, sources, rejects_folder=rejects_folder, dry_run=dry_run)
+    request, sources = _opened(request)
+    rehearsal = Rehearsal() if dry_run else None
+    yield from _import(target, request, sources, rejects_folder=rejects_folder, rehearsal=rehearsal)
 
 
 def import_frame(
     target: Target, frame: pd.DataFrame, request: ImportRequest, *, rejects_folder: Path, dry_run: bool = False
-) -> Iterator[Progress]:
+) -> Generator[Progress]:
     """Import a data frame; as ``import_files``, with rejects in JSON Lines. Such a job cannot be resumed."""
     source = open_frame(frame)
     request = replace(request, files=(source.name,), fingerprints=(None,))
-    yield from _import(target, request, [source], rejects_folder=rejects_folder, dry_run=dry_run)
+    rehearsal = Rehearsal() if dry_run else None
+    yield from _import(target, request, [source], rejects_folder=rejects_folder, rehearsal=rehearsal)
 
 
-def resume_import(target: Target, job: Job, *, rejects_folder: Path) -> Iterator[Progress]:
+def plan_import(target: Target, request: ImportRequest, *, rejects_folder: Path) -> Plan:
+    """Return what an import would do to every document; nothing is embedded or written.
+
+    Raises:
+        UsageError: The input can be read only once.
+        SourceError: It cannot be read as a whole.
+    """
+    request, sources = _opened(request)
+    if None in request.fingerprints:
+        raise UsageError("a plan needs files that can be read again", hint="save the input to a file first")
+    rehearsal = Rehearsal(outcomes=[])
+    with target.catalog.read() as connection:
+        change = cat.current_change(connection, target.collection.id)
+    run = None
+    for run in _runs(target, request, sources, rejects_folder=rejects_folder, rehearsal=rehearsal):  # noqa: B007
+        pass
+    assert run is not None
+    with target.catalog.read() as connection:
+        gone = [one.key for one in vanished(run, connection)]
+    outcomes = [*(rehearsal.outcomes or []), *(Outcome(key, "vanished") for key in gone)]
+    return Plan(
+        target.collection.name,
+        target.collection.schema.to_json(),
+        change,
+        request,
+        run.job.counts,
+        len(gone),
+        tuple(outcomes),
+        tuple(rehearsal.rejects),
+        cat.now(),
+        (*run.notes, *run.job.warnings),
+    )
+
+
+def apply_plan(target: Target, plan: Plan, *, rejects_folder: Path) -> Generator[Progress]:
+    """Do what a plan says, or refuse.
+
+    Raises:
+        ConflictError: The collection has moved on; nothing was imported.
+        SourceChangedError: A file has changed; nothing was imported.
+    """
+    with target.catalog.read() as connection:
+        change = cat.current_change(connection, target.collection.id)
+    schema = target.collection.schema.to_json()
+    check_plan(plan, collection=target.collection.name, schema=schema, change=change)
+    sources = _reopened(plan.request, "the plan was made", again=f"kb import {plan.request.files[0]} --plan …")
+    yield from _import(target, plan.request, sources, rejects_folder=rejects_folder)
+
+
+def resume_import(target: Target, job: Job, *, rejects_folder: Path) -> Generator[Progress]:
     """Continue an interrupted or failed import after the last row that it committed.
 
     Raises:
@@ -123,16 +136,36 @@ def resume_import(target: Target, job: Job, *, rejects_folder: Path) -> Iterator
             unchanged="nothing was imported",
             hint="import the same data again: rows that are in already are skipped as unchanged",
         )
+    sources = _reopened(request, f"the job {job.id} began", again=f"kb import {request.files[0]}")
+    running = replace(job, status=JobStatus.RUNNING, error=None, pid=os.getpid())
+    yield from _import(target, request, sources, rejects_folder=rejects_folder, resumed=running)
+
+
+def _opened(request: ImportRequest) -> tuple[ImportRequest, list[Source]]:
+    """Open the inputs of a new import, and note where they are and what they are like."""
+    twice = [name for name in request.files if request.files.count(name) > 1]
+    if twice:
+        raise UsageError(f"{twice[0]} is named twice", unchanged="nothing was imported", hint="name each file once")
+    policy = request.policy
+    if policy.sync and policy.source is None:
+        raise UsageError("a sync needs the name of its source", hint="--source NAME")
+    sources = [open_source(name, request.reading) for name in request.files]
+    # A job can be resumed from any folder.
+    places = tuple(name if name == "-" else os.path.abspath(name) for name in request.files)  # noqa: PTH100 - no links
+    return replace(request, files=places, fingerprints=tuple(_fingerprint(s) for s in sources)), sources
+
+
+def _reopened(request: ImportRequest, since: str, *, again: str) -> list[Source]:
+    """Open inputs that must still be what they were."""
     sources = [open_source(name, request.reading) for name in request.files]
     for source, fingerprint in zip(sources, request.fingerprints, strict=True):
         if _fingerprint(source) != fingerprint:
             raise SourceChangedError(
-                f"{source.name} has changed since the job {job.id} began",
+                f"{source.name} has changed since {since}",
                 unchanged="nothing was imported",
-                hint=f"import it anew: kb import {source.name}",
+                hint=f"import it anew: {again}",
             )
-    running = replace(job, status=JobStatus.RUNNING, error=None)
-    yield from _import(target, request, sources, rejects_folder=rejects_folder, resumed=running)
+    return sources
 
 
 def _import(
@@ -141,34 +174,52 @@ def _import(
     sources: list[Source],
     *,
     rejects_folder: Path,
-    dry_run: bool = False,
+    rehearsal: Rehearsal | None = None,
     resumed: Job | None = None,
-) -> Iterator[Progress]:
+) -> Generator[Progress]:
+    for run in _runs(target, request, sources, rejects_folder=rejects_folder, rehearsal=rehearsal, resumed=resumed):
+        yield _progress(run, sources)
+
+
+def _runs(
+    target: Target,
+    request: ImportRequest,
+    sources: list[Source],
+    *,
+    rejects_folder: Path,
+    rehearsal: Rehearsal | None = None,
+    resumed: Job | None = None,
+) -> Generator[Run]:
+    """Do the work, yielding the state after every commit and at the end."""
     schema = target.collection.schema
     _same_shape(sources)
     # Every input is checked before the first row of any is imported.
     columns = [resolve(schema, request.mapping, s.columns or None, name=s.name, textual=s.textual) for s in sources]
-    job = resumed or _new_job(target, request, dry_run=dry_run)
-    run = _Run(
-        target,
-        request,
-        job,
-        rejects_folder,
-        set() if dry_run else None,
-        job.counts.read,
-        time.monotonic() - job.seconds,
-    )
+    job = resumed or _new_job(target, request, dry_run=rehearsal is not None)
+    job = replace(job, total=_total(sources))
+    run = Run(target, request, job, rejects_folder, rehearsal, job.counts.read, time.monotonic() - job.seconds)
     if job.rejects is not None:
         # What a killed run wrote after its last commit is cut off; its rows are read again.
         run.writer = open_rejects(job.rejects, sources[0], resume_at=job.rejects_bytes)
+    began(target.catalog, job)
     try:
-        yield _progress(run, sources)
-        for source, its_columns in zip(sources, columns, strict=True):
-            for batch in _batches(run, source, its_columns):
-                _commit(run, source, batch)
-                yield _progress(run, sources)
-            source.check_unchanged()
-        _finish(run, sources)
+        yield run
+        with ExitStack() as whole:
+            if request.policy.atomic and rehearsal is None:
+                whole.enter_context(target.catalog.writing)
+                whole.enter_context(target.catalog.write())
+            for number, (source, its_columns) in enumerate(zip(sources, columns, strict=True)):
+                for batch in batches(run, source, its_columns, number=number):
+                    commit(run, source, batch, sum(s.position for s in sources))
+                    yield run
+                    check(target.catalog, job)
+                source.check_unchanged()
+            _complete(run, sources)
+        if request.policy.atomic and rehearsal is None:
+            target.follow()
+        _finish(run)
+    except StopJobError as stopped:
+        _stop(run, stopped.status, None)
     except GeneratorExit:  # whoever ran the import has stopped asking for more
         _stop(run, JobStatus.INTERRUPTED, None)
         raise
@@ -179,9 +230,10 @@ def _import(
         _stop(run, JobStatus.INTERRUPTED, f"{type(error).__name__}: {error}")
         raise
     finally:
+        ended(target.catalog, job)
         if run.writer is not None:
             run.writer.close()
-    yield _progress(run, sources)
+    yield run
 
 
 def _same_shape(sources: list[Source]) -> None:
@@ -200,128 +252,85 @@ def _shape(source: Source) -> tuple[object, ...]:
     return source.format, source.encoding, source.columns, source.delimiter
 
 
-def _batches(run: _Run, source: Source, columns: Columns) -> Iterator[_Batch]:
-    """Yield batches that grow until one takes two seconds: a kill loses little, and commits cost little."""
-    batch = _Batch()
-    for row in source.rows():
-        run.read += 1
-        outcome = _document(run, source, columns, row)
-        if run.read <= run.skip:
-            continue
-        batch.read += 1
-        if isinstance(outcome, Reject):
-            batch.rejects.append(outcome)
-            if len(run.first_rejects) < SHOWN_REJECTS:
-                run.first_rejects.append(outcome)
-            _write_reject(run, source, row, outcome)
-        else:
-            batch.documents.append(outcome)
-        batch.size += len(row.raw) if isinstance(row.raw, str) else 0
-        if batch.read >= run.batch_rows or batch.size >= MAX_BATCH_SIZE:
-            began = time.monotonic()
-            yield batch
-            took = max(time.monotonic() - began, 1e-3)
-            run.batch_rows = min(MAX_BATCH, max(FIRST_BATCH, int(batch.read * min(4.0, BATCH_SECONDS / took))))
-            batch = _Batch()
-    if batch.read:
-        yield batch
-
-
-def _document(run: _Run, source: Source, columns: Columns, row: Row) -> Document | Reject:
-    if row.problem is not None:
-        return Reject(source.name, row.number, row.line, row.problem)
-    try:
-        document = columns.document(row)
-    except DocumentError as error:
-        return Reject(source.name, row.number, row.line, "; ".join(error.problems))
-    key = content_hash(document.id)[:8]
-    first = run.seen.setdefault(key, (run.read, source.name, row.line))
-    if first[0] != run.read:
-        place = f"line {first[2]}" if first[1] == source.name else f"line {first[2]} of {first[1]}"
-        reason = (
-            f"{columns.schema.key}: {document.id!r} stands on line {row.line} and already on {place}; "
-            "imported later, this row would replace that one"
-        )
-        return Reject(source.name, row.number, row.line, reason)
-    return document
-
-
-def _write_reject(run: _Run, source: Source, row: Row, reject: Reject) -> None:
-    if run.rehearsal is not None:
-        return
-    if run.writer is None:
-        path = str(run.rejects_folder / f"{run.job.id}-{_short_name(source)}.rejects.{source.format}")
-        run.writer = open_rejects(path, source, resume_at=None)
-        run.job = replace(run.job, rejects=path)
-    run.writer.write(row, reject.reason)
-
-
-def _short_name(source: Source) -> str:
-    """Return the input's name without folder and suffix; of a reject file, the name of what it came from."""
-    name = "input" if source.name.startswith("<") else source.name.rpartition("/")[2].partition(".")[0]
-    return _JOB_PREFIX.sub("", name)[:40] or "input"
-
-
-def _commit(run: _Run, source: Source, batch: _Batch) -> None:
-    source.check_unchanged()
-    size = 0 if run.writer is None else run.writer.flush()
-
-    def after(outcome: Put) -> Job:
-        rejected = len(batch.rejects)
-        counts = run.job.counts + outcome.counts + Counts(read=rejected, rejected=rejected)
-        seconds = time.monotonic() - run.began
-        return replace(run.job, counts=counts, rejects_bytes=size, seconds=seconds)
-
-    def record(connection: Connection, outcome: Put) -> None:
-        cat.add_rejects(connection, run.job.id, batch.rejects)
-        cat.save_job(connection, after(outcome))
-
-    if run.rehearsal is None:
-        outcome = put(run.target, batch.documents, job=run.job.id, record=record)
-    else:
-        outcome = put(run.target, batch.documents, rehearsal=run.rehearsal)
-    # Only now: what a failed batch would have counted is not in the catalog.
-    run.job = after(outcome)
-
-
-def _finish(run: _Run, sources: list[Source]) -> None:
+def _complete(run: Run, sources: list[Source]) -> None:
+    """Do what can be done only after all rows have been read."""
     if run.writer is not None:
         run.writer.close()
-    if run.request.policy.fail_empty and not run.job.counts.read:
+    counts, policy = run.job.counts, run.request.policy
+    if policy.fail_empty and not counts.read:
         names = ", ".join(source.name for source in sources)
         raise SourceError(f"{names}: no rows", unchanged="nothing was imported")
-    if run.rehearsal is None and run.job.counts.read > run.job.counts.unchanged:
+    check_share(run)
+    if policy.atomic and counts.rejected and run.rehearsal is None:
+        raise SourceError(
+            f"{counts.rejected:,} of {run.read:,} rows were rejected",
+            unchanged="nothing was imported (--atomic)",
+            hint=f"mend them: {run.job.rejects}; then import the whole input again",
+        )
+    check_source(run)
+    removed = remove_vanished(run)
+    run.job = replace(run.job, counts=run.job.counts + Counts(removed=removed))
+
+
+def _finish(run: Run) -> None:
+    counts = run.job.counts
+    if run.rehearsal is None and counts.read + counts.removed > counts.unchanged:
         run.target.catalog.analyse()
-    _stop(run, JobStatus.PARTIAL if run.job.counts.rejected else JobStatus.DONE, None)
+    _stop(run, JobStatus.PARTIAL if counts.rejected else JobStatus.DONE, None)
 
 
-def _stop(run: _Run, status: JobStatus, error: str | None) -> None:
+def _stop(run: Run, status: JobStatus, error: str | None) -> None:
     """Record the end of this run; the counts are the catalog's, whatever the last batch came to."""
     seconds = time.monotonic() - run.began
-    if run.rehearsal is not None:
-        run.job = replace(run.job, status=status, error=error, seconds=seconds)
+    warnings = run.doubts.sentences()
+    if run.rehearsal is not None or run.target.catalog.is_shut:  # whoever shut it has recorded the end
+        run.job = replace(run.job, status=status, error=error, seconds=seconds, warnings=warnings)
         return
     with run.target.catalog.write() as connection:
+        if error is not None and run.kept_rejects:
+            cat.add_rejects(connection, run.job.id, run.kept_rejects)
         stored = cat.find_job(connection, run.job.id)
         assert stored is not None
-        run.job = replace(stored, status=status, error=error, seconds=seconds, rejects=run.job.rejects)
+        removed = run.job.counts.removed - stored.counts.removed
+        run.job = replace(
+            stored,
+            status=status,
+            error=error,
+            seconds=seconds,
+            rejects=run.job.rejects,
+            counts=stored.counts + Counts(removed=removed) if error is None else stored.counts,
+            total=run.job.total,
+            warnings=warnings,
+        )
         cat.save_job(connection, run.job)
 
 
 def _new_job(target: Target, request: ImportRequest, *, dry_run: bool) -> Job:
+    source = request.policy.source
     if dry_run:
-        return Job.rehearsal(target.collection.name, "import", request.to_json(), target.who)
+        return Job.rehearsal(target.collection.name, "import", request.to_json(), target.who, source)
     with target.catalog.write() as connection:
-        return cat.add_job(connection, target.collection.id, kind="import", request=request.to_json(), who=target.who)
+        return cat.add_job(
+            connection,
+            target.collection.id,
+            kind="import",
+            request=request.to_json(),
+            who=target.who,
+            source=source,
+        )
 
 
-def _progress(run: _Run, sources: list[Source]) -> Progress:
+def _total(sources: list[Source]) -> int | None:
     totals = [source.total for source in sources]
+    return None if None in totals else sum(total for total in totals if total is not None)
+
+
+def _progress(run: Run, sources: list[Source]) -> Progress:
     return Progress(
         run.job,
         sum(source.position for source in sources),
-        None if None in totals else sum(t for t in totals if t is not None),
-        tuple(note for source in sources for note in source.notes),
+        _total(sources),
+        (*(note for source in sources for note in source.notes), *run.notes),
         tuple(run.first_rejects),
     )
 

@@ -19,7 +19,7 @@ from kb.schema.fields import (
 from kb.schema.ids import lookup_id, normal_id
 from kb.schema.recipe import Recipe, content_hash
 from kb.schema.schema import Rendered, Schema, build_schema, schema_of
-from kb.schema.template import TextTemplate
+from kb.schema.template import TextTemplate, template_parts
 
 __all__ = [
     "Document",
@@ -44,4 +44,5 @@ __all__ = [
     "parse_type",
     "schema_of",
     "split_list",
+    "template_parts",
 ]

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -33,6 +33,8 @@ MAX_TEXT_BYTES: Final = 1024 * 1024
 _INT = re.compile(r"[+-]?\d{1,40}(?:\.0+)?", re.ASCII)
 _FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_SERIAL = re.compile(r"[1-9]\d{4}(?:\.\d+)?", re.ASCII)
+_SERIAL_ZERO: Final = date(1899, 12, 30)
 _BOOLS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -105,7 +107,7 @@ def _parse_bool(text: str) -> bool:
 
 def _parse_date(text: str) -> date:
     if not _DATE.fullmatch(text):
-        raise ValueError("is not an ISO date (write 2024-01-31)")
+        raise ValueError(f"is not an ISO date (write 2024-01-31){_serial_hint(text)}")
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -114,11 +116,19 @@ def _parse_date(text: str) -> date:
 
 def _parse_datetime(text: str) -> datetime:
     if not _DATE.match(text):
-        raise ValueError("is not an ISO date and time (write 2024-01-31T12:00:00Z)")
+        raise ValueError(f"is not an ISO date and time (write 2024-01-31T12:00:00Z){_serial_hint(text)}")
     try:
         return to_utc(datetime.fromisoformat(text))
     except ValueError:
         raise ValueError("is not an ISO date and time (write 2024-01-31T12:00:00Z)") from None
+
+
+def _serial_hint(text: str) -> str:
+    """Return what a spreadsheet may have meant by a number. Never taken for a date: some count from 1904."""
+    if not _SERIAL.fullmatch(text):
+        return ""
+    day = _SERIAL_ZERO + timedelta(days=int(text[:5]))
+    return f"; if it is a spreadsheet's number for {day}, format the column as a date there"
 
 
 def to_utc(value: datetime) -> datetime:
@@ -289,6 +299,10 @@ class Field:
             return to_utc(value if isinstance(value, datetime) else datetime.combine(value, time.min))
         if isinstance(value, bool):
             return value
+        if isinstance(value, int | float) and self.type in (FieldType.DATE, FieldType.DATETIME):
+            hint = _serial_hint(str(value)) if abs(value) < 100_000 else ""
+            if hint:
+                raise ValueError(f"is a number{hint}")
         if isinstance(value, int) and self.type in (FieldType.INT, FieldType.FLOAT):
             value = _check_int(value)
             return float(value) if self.type is FieldType.FLOAT else value
@@ -298,6 +312,8 @@ class Field:
 
     def format(self, value: Value) -> str:
         """Return the value as text: ISO dates, ``true``/``false``, list items joined by ``", "``, missing as ``""``."""
+        if isinstance(value, str):
+            return value
         if value is None:
             return ""
         if isinstance(value, list):

@@ -24,10 +24,11 @@ def normal_id(raw: object) -> str:
         raise ValueError(f"the id {quoted(raw)} is neither a string nor a whole number")
     if isinstance(raw, int) and raw.bit_length() > 4 * MAX_ID_BYTES:  # a digit takes more than three bits
         raise ValueError(f"the id is longer than {MAX_ID_BYTES} bytes")
-    text = check_string(unicodedata.normalize("NFC", str(raw)).strip(), MAX_ID_BYTES)
+    text = str(raw)
+    text = check_string((text if text.isascii() else unicodedata.normalize("NFC", text)).strip(), MAX_ID_BYTES)
     if not text:
         raise ValueError("the id is empty")
-    if any(unicodedata.category(c) == "Cc" for c in text):
+    if not text.isprintable() and any(unicodedata.category(c) == "Cc" for c in text):
         raise ValueError(f"the id {quoted(text)} holds a control character")
     return text
 

@@ -63,24 +63,35 @@ class Schema:
         except KeyError:
             raise SchemaError(f"unknown field '{name}'", hint=nearest(name, self.fields)) from None
 
-    def document(self, values: Mapping[str, object], *, textual: bool, separators: Mapping[str, str]) -> Document:
+    def document(
+        self,
+        values: Mapping[str, object],
+        *,
+        textual: bool,
+        separators: Mapping[str, str],
+        known_problems: Sequence[str] = (),
+    ) -> Document:
         """Return the document that raw values make.
 
         Args:
             values: By field name, the id under ``"id"``. None means missing.
-            textual: True when values are text to be parsed by type (CSV, arguments): ``""`` then means missing, and
+            textual: True when strings are text to be parsed by type (CSV, arguments): ``""`` then means missing, and
                 a list is split by its separator or written as a JSON array. False for JSON and Python values, which
                 must have the right type already.
             separators: By field name, what splits the text of a list; wins over the field's own separator.
+            known_problems: What is wrong already, each naming its field (or the key) first; such a field is not
+                reported as missing as well.
 
         Raises:
             DocumentError: With every problem of the document, fields in declared order.
         """
         typed, problems = self._typed(values, textual=textual, separators=separators)
+        problems = [*known_problems, *problems]
         try:
             typed["id"] = normal_id(values.get("id"))
         except ValueError as error:
-            problems.insert(0, f"{self.key}: {error}")
+            if not any(problem.startswith(f"{self.key}: ") for problem in known_problems):
+                problems.insert(0, f"{self.key}: {error}")
             typed["id"] = "?"
         for declared in self.fields.values():
             # Said rather than left to the class: there, an optional field without a default must be given.

@@ -47,24 +47,34 @@ def parse_template(source: str, fields: Mapping[str, Field]) -> TextTemplate:
     Raises:
         SchemaError: A brace is unbalanced, a name is not a field, or no field is used.
     """
+    parts = template_parts(source, "text template")
+    for _, name in parts:
+        if name is not None and name not in fields:
+            raise SchemaError(
+                f"the text template {source!r} names '{name}', which is not a field", hint=nearest(name, fields)
+            )
+    if all(name is None for _, name in parts):
+        raise SchemaError(f"the text template {source!r} uses no field", hint=nearest("", fields))
+    return TextTemplate(source, parts)
+
+
+def template_parts(source: str, what: str) -> tuple[tuple[str, str | None], ...]:
+    """Return the pairs of literal text and the name in braces that follows it (None at the end), in order.
+
+    Args:
+        source: The template.
+        what: What it is, for messages.
+
+    Raises:
+        SchemaError: A brace is unbalanced, or more than a name stands in a pair of braces.
+    """
     try:
         parsed = list(string.Formatter().parse(source))
     except ValueError as error:
         raise SchemaError(
-            f"the text template {source!r} is malformed: {error}", hint="write a literal brace as {{ or }}"
+            f"the {what} {source!r} is malformed: {error}", hint="write a literal brace as {{ or }}"
         ) from None
-    parts: list[tuple[str, str | None]] = []
-    for literal, name, spec, conversion in parsed:
-        if name is None:
-            parts.append((literal, None))
-            continue
-        if spec or conversion:
-            raise SchemaError(f"the text template {source!r} formats '{name}'", hint=f"write only the name: {{{name}}}")
-        if name not in fields:
-            raise SchemaError(
-                f"the text template {source!r} names '{name}', which is not a field", hint=nearest(name, fields)
-            )
-        parts.append((literal, name))
-    if all(name is None for _, name in parts):
-        raise SchemaError(f"the text template {source!r} uses no field", hint=nearest("", fields))
-    return TextTemplate(source, tuple(parts))
+    for _, name, spec, conversion in parsed:
+        if name is not None and (spec or conversion):
+            raise SchemaError(f"the {what} {source!r} formats '{name}'", hint=f"write only the name: {{{name}}}")
+    return tuple((literal, name) for literal, name, _, _ in parsed)

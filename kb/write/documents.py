@@ -18,7 +18,7 @@ from kb.errors import ConflictError, UsageError
 from kb.schema import content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from sqlalchemy import Connection
@@ -38,10 +38,19 @@ class Action(StrEnum):
 
 
 class Put(NamedTuple):
-    """What became of a batch: the actions in the order given, and how many texts the model was called for."""
+    """What became of a batch.
+
+    Attributes:
+        actions: In the order given.
+        embedded: For how many texts the model was called.
+        divided: How many documents with new text are longer than one chunk.
+        most_chunks: The chunks of the longest of them; 0 when none is divided.
+    """
 
     actions: tuple[Action, ...]
     embedded: int
+    divided: int = 0
+    most_chunks: int = 0
 
     @property
     def counts(self) -> cat.Counts:
@@ -105,21 +114,24 @@ def put(
         raise UsageError(f"the document '{twice}' is given twice", unchanged="nothing was written")
     with target.catalog.writing:
         changes, actions = _decide(target, rendered)
-        chunks = [chunk for change in changes for chunk in change.chunks]
+        texts = {_text_hash(change, chunk): chunk.embed_text for change in changes for chunk in change.chunks}
+        divided = sum(len(change.chunks) > 1 for change in changes)
+        most = max((len(change.chunks) for change in changes), default=0) if divided else 0
         if rehearsal is not None:
-            _, texts = _missing(target, chunks)
-            would_embed = texts.keys() - rehearsal
+            _, missing = _missing(target, texts)
+            would_embed = missing.keys() - rehearsal
             rehearsal |= would_embed
-            return Put(actions, len(would_embed))
-        vectors = _embed(target, chunks)
-        outcome = Put(actions, len(vectors.new_hashes))
+            return Put(actions, len(would_embed), divided, most)
+        vectors = _embed(target, texts)
+        outcome = Put(actions, len(vectors.new_hashes), divided, most)
         if changes or record is not None:
             with target.catalog.write() as connection:
                 if changes:
                     _write(connection, target, changes, vectors, job=job, restoring=restoring)
                 if record is not None:
                     record(connection, outcome)
-    if changes:
+    # Inside a larger transaction nothing is committed yet; whoever began it brings the index up to date.
+    if changes and not target.catalog.is_writing:
         target.follow()
     return outcome
 
@@ -170,7 +182,8 @@ def remove(target: Target, keys: Sequence[str], *, job: str | None = None) -> li
             )
             cat.delete_documents(connection, [states[key].seq for key in found])
             cat.enqueue(connection, target.collection.id, [cat.QueuedDocument(k, states[k].chunks) for k in found])
-    target.follow()
+    if not target.catalog.is_writing:
+        target.follow()
     return found
 
 
@@ -202,9 +215,14 @@ def _chunks(target: Target, text: str) -> tuple[Chunk, ...]:
     return tuple(split(text, target.chunking, spans=encoder.token_spans, reserved=encoder.reserved))
 
 
-def _missing(target: Target, chunks: Sequence[Chunk]) -> tuple[dict[bytes, int], dict[bytes, str]]:
+def _text_hash(change: _Change, chunk: Chunk) -> bytes:
+    """Return the hash of what is embedded for a chunk; most documents are one chunk, and theirs is known."""
+    whole = change.rendered.text
+    return change.rendered.text_hash if chunk.embed_text is whole else content_hash(chunk.embed_text)
+
+
+def _missing(target: Target, texts: Mapping[bytes, str]) -> tuple[dict[bytes, int], dict[bytes, str]]:
     """Return, by hash, the vectors that the catalog has and the distinct texts that it has none of."""
-    texts = {content_hash(chunk.embed_text): chunk.embed_text for chunk in chunks}
     if not texts:
         return {}, {}
     with target.catalog.read() as connection:
@@ -212,9 +230,9 @@ def _missing(target: Target, chunks: Sequence[Chunk]) -> tuple[dict[bytes, int],
     return known, {h: text for h, text in texts.items() if h not in known}
 
 
-def _embed(target: Target, chunks: Sequence[Chunk]) -> _Vectors:
+def _embed(target: Target, wanted: Mapping[bytes, str]) -> _Vectors:
     """Find or make the vector of every distinct text."""
-    known, texts = _missing(target, chunks)
+    known, texts = _missing(target, wanted)
     if not texts:
         return _Vectors(known, [], None)
     from kb.embed import check_vectors
@@ -260,7 +278,7 @@ def _write(
         connection,
         [c.state.seq for c in changes if c.state is not None and c.action is Action.UPDATED],
         [
-            cat.StoredChunk(places[c.rendered.id].seq, k.ordinal, k.start, k.end, numbers[content_hash(k.embed_text)])
+            cat.StoredChunk(places[c.rendered.id].seq, k.ordinal, k.start, k.end, numbers[_text_hash(c, k)])
             for c in changes
             for k in c.chunks
         ],

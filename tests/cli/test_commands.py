@@ -82,7 +82,8 @@ def lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-COMMANDS = [*main.COMMANDS, "jobs list", "jobs show", "jobs rejects", "jobs resume"]
+JOB_COMMANDS = ["list", "show", "rejects", "resume", "cancel", "undo"]
+COMMANDS = [*main.COMMANDS, *(f"jobs {verb}" for verb in JOB_COMMANDS)]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -147,9 +148,16 @@ def test_an_import_with_rejects_is_partial(cli: Run, tmp_path: Path) -> None:
     shown = cli("jobs", "show", found["job"], "--format", "json")
     assert json.loads(shown.out) | {"started": None} == found | {
         "collection": "articles",
+        "kind": "import",
         "input": [str(path)],
+        "undoes": None,
+        "source": None,
+        "position": path.stat().st_size,
+        "total": path.stat().st_size,
+        "percent": 100,
         "who": "tester",
         "started": None,
+        "warnings": [],
         "error": None,
     }
     assert [job["job"] for job in lines(cli("jobs").out)] == [found["job"]]
@@ -190,7 +198,7 @@ def test_import_options_reach_the_import(cli: Run, tmp_path: Path) -> None:
     [
         (["--map", "a"], "--map a: write COLUMN=FIELD"),
         (["--split", "tags="], "--split tags=: write FIELD=SEP"),
-        (["--map", "a=id", "--map", "a=title"], "--map names 'a' twice"),
+        (["--split", "a=;", "--split", "a=,"], "--split names 'a' twice"),
     ],
 )
 def test_malformed_assignments_are_usage_errors(arguments: list[str], message: str, cli: Run) -> None:
@@ -209,7 +217,7 @@ def test_no_rows_are_said_and_can_be_an_error(cli: Run, tmp_path: Path) -> None:
 
 
 def test_an_unknown_job_is_not_found(cli: Run) -> None:
-    for verb in ("show", "resume", "rejects"):
+    for verb in ("show", "resume", "rejects", "cancel", "undo"):
         ran = cli("jobs", verb, "nope")
         assert (ran.code, ran.out, ran.err) == (4, "", "error: there is no job 'nope'\n  no job has run yet\n")
 
@@ -573,6 +581,7 @@ def test_collections_models_stats_verify_and_config(cli: Run, home: Path, filled
         "store_text": True,
         "collections": ["articles"],
         "models": [],
+        "imports": {},
     }
 
 

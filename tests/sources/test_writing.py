@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from kb.errors import DocumentError, UsageError
 from kb.ingest import FieldMapping
-from kb.ingest.columns import resolve
+from kb.ingest.resolving import resolve
 from kb.schema import Field, FieldType, build_schema
 from kb.sources import (
     Column,

@@ -1,0 +1,185 @@
+"""Running a job at the command line: its progress while it runs, its figures when it has ended."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from kb.cli import render
+from kb.cli.stopping import stoppable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from kb.catalog import Job
+    from kb.cli.options import Shared
+    from kb.ingest import Progress
+    from kb.knowledge_base import KnowledgeBase
+
+
+FINISHING: Final = "finishing the batch … press Ctrl-C again to stop at once"
+
+
+def run_steps(options: Shared, base: KnowledgeBase, steps: Generator[Progress]) -> Job:
+    """Run a job with a bar on a terminal and lines elsewhere, and return it.
+
+    The first Ctrl-C or SIGTERM ends it after the batch that is being written, the second at once; either way the
+    user is told how to go on, and the command exits with 130 or 143.
+    """
+    last: Progress | None = None
+    try:
+        with stoppable("" if options.quiet else FINISHING) as stop, _shown(options) as show, closing(steps):
+            for step in steps:
+                show(step)
+                last = step
+                if stop.is_wanted and str(step.job.status) == "running":
+                    break
+    except (KeyboardInterrupt, SystemExit):
+        if last is not None:
+            _print_stopped(options, base, last)
+        raise
+    assert last is not None
+    if stop.is_wanted and str(last.job.status) == "running":
+        _print_stopped(options, base, last)
+        raise click.exceptions.Exit(stop.exit_code)
+    for note in last.notes:
+        options.note(f"note: {note}")
+    for reject in last.rejects:
+        options.note(f"row {reject.number}, line {reject.line}: {render.short(reject.reason)}")
+    more = last.job.counts.rejected - len(last.rejects)
+    if more > 0:
+        options.note(f"and {render.counted(more, 'more reject')}")
+    return last.job
+
+
+def _print_stopped(options: Shared, base: KnowledgeBase, last: Progress) -> None:
+    if not last.job.id:
+        options.note("stopped; nothing was written")
+        return
+    job = base.job(last.job.id)  # a batch may have been committed since the last step
+    if options.format == "json":
+        render.print_json(render.job_object(job))
+    options.note(f"{_rows_done(job)}; {_how_to_go_on(job)}")
+
+
+def _rows_done(job: Job) -> str:
+    done = job.counts.read
+    if not job.total or not job.position:
+        return f"{render.counted(done, 'row')} done"
+    # The input is measured in bytes; how many rows are in the rest of it is a guess.
+    whole = max(done, round(done * job.total / job.position, -len(str(done)) + 2))
+    return f"{done:,} of about {whole:,} rows done"
+
+
+def _how_to_go_on(job: Job) -> str:
+    from kb.ingest import ImportRequest
+
+    if None in ImportRequest.from_json(job.request).fingerprints:
+        return "import the same data again to go on: rows that are in already are skipped"
+    return f"go on with: kb jobs resume {job.id}"
+
+
+def exit_code(job: Job) -> int:
+    """Return the exit code of the command that ran a job to its end: 3 when rows were rejected, 1 when cancelled."""
+    if str(job.status) == "cancelled":
+        return 1
+    return 3 if job.counts.rejected else 0
+
+
+@contextmanager
+def _shown(options: Shared) -> Iterator[Callable[[Progress], None]]:
+    """Yield what shows a step: nothing when quiet, a bar on a terminal, now and then a line elsewhere."""
+    if options.quiet:
+        yield lambda _step: None
+    elif sys.stderr.isatty():
+        with _bar() as show:
+            yield show
+    else:
+        yield _lines()
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Progress], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    began = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), expand=True) as bar:
+        task = bar.add_task("loading the model", total=None, rate="")
+
+        def show(step: Any) -> None:
+            rows = step.job.counts.read
+            rate = rows / max(time.monotonic() - began, 1e-6)
+            finished = str(step.job.status) != "running"
+            total = step.total if not finished else step.position
+            bar.update(
+                task, description=f"{rows:,} rows", completed=step.position, total=total, rate=f"{rate:,.0f} rows/s"
+            )
+
+        yield show
+
+
+def _lines() -> Callable[[Progress], None]:
+    began = shown = time.monotonic()
+
+    def show(step: Progress) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown < 5 or str(step.job.status) != "running":
+            return
+        shown = now
+        part = f", {step.position / step.total:.0%}" if step.total else ""
+        rate = step.job.counts.read / (now - began)
+        print(f"{step.job.counts.read:,} rows{part}, {rate:,.0f} rows/s", file=sys.stderr, flush=True)
+
+    return show
+
+
+def print_job(options: Shared, job: Job, *, dry_run: bool = False) -> None:
+    """Print the figures of a job that has ended."""
+    found = render.job_object(job) | ({"dry_run": True} if dry_run else {})
+    if options.format == "json":
+        render.print_json(found)
+    elif options.format != "table":
+        render.print_rows([found], options.format, columns=list(found))
+    else:
+        counts = job.counts
+        parts = [
+            f"{number:,} {word}"
+            for number, word in (
+                (counts.new, "new"),
+                (counts.updated, "updated"),
+                (counts.fields_only, "with changed fields only"),
+                (counts.unchanged, "unchanged"),
+                (counts.conflicts, "in conflict and left alone"),
+                (counts.rejected, "rejected"),
+            )
+            if number
+        ]
+        verb = "would import" if dry_run else "imported"
+        print(f"{verb} {render.counted(counts.read, 'row')} into {job.collection}: {', '.join(parts) or 'nothing'}")
+        if counts.removed:
+            verb = "would be deleted" if dry_run else "deleted"
+            print(f"{render.counted(counts.removed, 'document')} {verb} that vanished from {job.source}")
+        name = f", job {job.id}" if job.id else ""
+        embedded = "to embed" if dry_run else "embedded"
+        print(f"{render.counted(counts.embedded, 'text')} {embedded}, {job.seconds:.1f} s{name}")
+    for warning in job.warnings:
+        options.note(f"warning: {warning}")
+    if str(job.status) == "cancelled":
+        options.note(f"the job was cancelled; what it had done stays: kb jobs undo {job.id} takes it back")
+    if job.rejects:
+        options.note(f"rejected rows, with reasons: {job.rejects}")
+        options.note("mend them there and import that file with the same options")

@@ -1,0 +1,82 @@
+"""Stopping a job from outside: a file asks for it, since only the owner of the catalog may write there."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+from kb.catalog import JobStatus, save_job
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kb.catalog import Catalog, Job
+
+FOLDER: Final = "cancel"
+
+
+class StopJobError(Exception):
+    """Raised between two commits of a job that is to end here; never leaves ``kb.ingest``.
+
+    Args:
+        status: How it ends.
+    """
+
+    def __init__(self, status: JobStatus) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def request(storage: Path, job_id: str) -> None:
+    """Ask for a running job to be cancelled, from any process.
+
+    Args:
+        storage: The folder of the knowledge base.
+        job_id: An existing job.
+    """
+    folder = storage / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / job_id).touch(mode=0o600)
+
+
+def is_requested(storage: Path, job_id: str) -> bool:
+    """Return whether somebody wants the job to be cancelled."""
+    return (storage / FOLDER / job_id).exists()
+
+
+def forget(storage: Path, job_id: str) -> None:
+    """Take a request back; harmless when there is none."""
+    (storage / FOLDER / job_id).unlink(missing_ok=True)
+
+
+def began(catalog: Catalog, job: Job) -> None:
+    """Let it be known that a job runs in this process, and forget what was asked of an earlier run of it.
+
+    Args:
+        catalog: Its folder is the storage.
+        job: As it is now; nothing is known of a rehearsal, whose id is empty.
+    """
+    if job.id:
+        forget(catalog.path.parent, job.id)
+        with catalog.write() as connection:
+            save_job(connection, job)
+        catalog.running.add(job.id)
+
+
+def ended(catalog: Catalog, job: Job) -> None:
+    """Let it be known that a job does not run any more, however it ended."""
+    if job.id:
+        catalog.running.discard(job.id)
+        forget(catalog.path.parent, job.id)
+
+
+def check(catalog: Catalog, job: Job) -> None:
+    """Look, after a commit, whether the job may go on.
+
+    Raises:
+        StopJobError: It was cancelled, or the program is ending around it: a thread of its own would keep it alive.
+    """
+    if job.id and is_requested(catalog.path.parent, job.id):
+        raise StopJobError(JobStatus.CANCELLED)
+    if not threading.main_thread().is_alive():
+        raise StopJobError(JobStatus.INTERRUPTED)

@@ -1,0 +1,177 @@
+"""Rows of a named source against what has been edited since its last import, and what has vanished from it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from kb import catalog as cat
+from kb.errors import ConflictError, UsageError
+from kb.ingest.batches import spelled_share
+from kb.ingest.request import OnConflict
+from kb.write import remove
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from kb.ingest.state import Run
+    from kb.schema import Rendered
+    from kb.sources import Row
+
+_NAMED: Final = 5
+
+
+class Claim(StrEnum):
+    """What a row of a source may do to its document."""
+
+    WRITE = "write"
+    LEAVE = "unchanged"  # the source says what it said before; what was edited since stays
+    CONFLICT = "conflict"  # the source says something new, and the document was edited since
+
+
+def claims(run: Run, connection: Connection, rendered: Sequence[Rendered], rows: Sequence[Row]) -> list[Claim]:
+    """Return what each row may do.
+
+    A document was edited when it is not what the last import from the source left: changed or deleted since, by
+    hand, by a job, or by an import from somewhere else.
+
+    Raises:
+        ConflictError: A row is in conflict, and the policy is to fail.
+    """
+    policy = run.request.policy
+    if policy.source is None:
+        return [Claim.WRITE] * len(rendered)
+    keys = [one.id for one in rendered]
+    collection = run.target.collection.id
+    states = cat.stored_states(connection, collection, keys)
+    origins = cat.find_origins(connection, collection, policy.source, keys)
+    found = [_claim(one, states.get(one.id), origins.get(one.id)) for one in rendered]
+    if policy.on_conflict is OnConflict.THEIRS:
+        return [Claim.WRITE if one is Claim.CONFLICT else one for one in found]
+    if policy.on_conflict is OnConflict.FAIL and run.rehearsal is None and Claim.CONFLICT in found:
+        place = found.index(Claim.CONFLICT)
+        raise ConflictError(
+            f"the document '{keys[place]}' (line {rows[place].line}) was edited since its last import from "
+            f"'{policy.source}'",
+            unchanged="it is as it was edited; rows that were committed before stay",
+            hint="--on-conflict keep leaves such documents alone, --on-conflict theirs replaces them",
+        )
+    return found
+
+
+def _claim(rendered: Rendered, state: cat.StoredState | None, origin: cat.Origin | None) -> Claim:
+    if origin is None or (state is not None and state.revision == origin.revision):
+        return Claim.WRITE
+    if rendered.fields_hash == origin.fields_hash:
+        return Claim.LEAVE
+    if state is not None and state.fields_hash == rendered.fields_hash:
+        return Claim.WRITE
+    return Claim.CONFLICT
+
+
+def record_origins(run: Run, connection: Connection, rendered: Sequence[Rendered], claimed: Sequence[Claim]) -> None:
+    """Remember, in the transaction of a batch, that the source has brought its rows."""
+    source = run.request.policy.source
+    if source is None:
+        return
+    collection, keys = run.target.collection.id, [one.id for one in rendered]
+    states = cat.stored_states(connection, collection, keys)
+    before = cat.find_origins(connection, collection, source, keys)
+    new = [
+        cat.Origin(one.id, states[one.id].revision, one.fields_hash) if claim is Claim.WRITE else before[one.id]
+        for one, claim in zip(rendered, claimed, strict=True)
+    ]
+    cat.save_origins(connection, collection, source, new, job=run.job.id)
+
+
+def vanished(run: Run, connection: Connection) -> list[cat.Origin]:
+    """Return what the source has brought before and has not any more; complete when all rows have been read."""
+    source = run.request.policy.source
+    if source is None:
+        return []
+    found = cat.unseen_origins(connection, run.target.collection.id, source, job=run.job.id)
+    return found if run.rehearsal is None else [one for one in found if one.key not in run.rehearsal.keys]
+
+
+def remove_vanished(run: Run) -> int:
+    """Delete the documents that have vanished from the source, as the policy says; return how many.
+
+    They can be restored. Those that were edited since their last import stay, unless the policy is ``theirs``.
+
+    Raises:
+        ConflictError: More have vanished than the policy allows, or one of them was edited; none was deleted.
+    """
+    policy, target = run.request.policy, run.target
+    if policy.source is None or not policy.sync:
+        return 0
+    with target.catalog.writing, target.catalog.read() as connection:
+        gone = vanished(run, connection)
+        total = cat.count_origins(connection, target.collection.id, policy.source)
+        states = cat.stored_states(connection, target.collection.id, [one.key for one in gone])
+    try:
+        _check_share(run, gone, total)
+    except ConflictError as error:
+        if run.rehearsal is None:
+            raise
+        run.notes.append(f"the sync would be refused: {error}")
+        return 0
+    edited = [one.key for one in gone if one.key in states and states[one.key].revision != one.revision]
+    if edited and policy.on_conflict is OnConflict.FAIL and run.rehearsal is None:
+        raise ConflictError(
+            f"{_named(edited)} vanished from '{policy.source}', but edited since the last import",
+            unchanged="no vanished document was deleted; the rows of the input are in",
+            hint="--on-conflict keep leaves edited documents alone, --on-conflict theirs deletes them",
+        )
+    kept = set(edited) if policy.on_conflict is not OnConflict.THEIRS else set()
+    keys = [one.key for one in gone if one.key not in kept]
+    if kept:
+        run.notes.append(f"{_named(sorted(kept))} vanished from '{policy.source}', but edited since: left alone")
+    if run.rehearsal is not None:
+        return sum(key in states for key in keys)
+    with target.catalog.writing, target.catalog.write() as connection:
+        removed = remove(target, keys, job=run.job.id)
+        cat.forget_origins(connection, target.collection.id, policy.source, keys)
+    return len(removed)
+
+
+def _check_share(run: Run, gone: Sequence[cat.Origin], total: int) -> None:
+    policy = run.request.policy
+    unchanged = "no vanished document was deleted; the rows of the input are in"
+    if not gone:
+        return
+    if run.job.counts.rejected:
+        raise ConflictError(
+            f"{len(gone):,} documents are not in the input any more, but {run.job.counts.rejected:,} rows were "
+            "rejected and may be theirs",
+            unchanged=unchanged,
+            hint="mend the rejected rows, then import the whole source again",
+        )
+    if len(gone) > policy.max_delete * total:
+        raise ConflictError(
+            f"{len(gone):,} of the {total:,} documents of '{policy.source}' are not in the input any more; "
+            f"at most {spelled_share(policy.max_delete)} may be deleted",
+            unchanged=unchanged,
+            hint=f"if that is right: --max-delete {-(-100 * len(gone) // total)}%",
+        )
+
+
+def check_source(run: Run) -> None:
+    """Refuse to sync from an input without rows.
+
+    Raises:
+        UsageError: There were none; nothing was deleted.
+    """
+    policy = run.request.policy
+    if policy.sync and not run.job.counts.read:
+        raise UsageError(
+            f"the input of '{policy.source}' has no rows; a sync from it would delete everything",
+            unchanged="nothing was deleted",
+        )
+
+
+def _named(keys: Sequence[str]) -> str:
+    listed = ", ".join(f"'{key}'" for key in keys[:_NAMED])
+    more = f" and {len(keys) - _NAMED:,} more" if len(keys) > _NAMED else ""
+    return f"the document{'s' if len(keys) > 1 else ''} {listed}{more} {'have' if len(keys) > 1 else 'has'}"

@@ -1,0 +1,78 @@
+"""What one run of an import carries from batch to batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from kb.ingest.doubts import Doubts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kb.catalog import Job, Reject
+    from kb.ingest.plan import Outcome
+    from kb.ingest.request import ImportRequest
+    from kb.schema import Document
+    from kb.sources import RejectWriter, Row
+    from kb.write import Target
+
+FIRST_BATCH: Final = 64
+
+
+@dataclass
+class Rehearsal:
+    """What a run remembers that writes nothing.
+
+    Attributes:
+        texts: The hashes of the texts that would have been embedded.
+        outcomes: What would become of every row that is no reject, in the order of the input; kept for a plan only.
+        rejects: The rows that would be rejected, likewise.
+        keys: The ids that were read, where the documents of a source that are not among them have vanished.
+    """
+
+    texts: set[bytes] = field(default_factory=set)
+    outcomes: list[Outcome] | None = None
+    rejects: list[Reject] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Batch:
+    """Rows that are committed together; ``rows`` are those of the documents, in the same order."""
+
+    read: int = 0
+    size: int = 0
+    documents: list[Document] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+
+
+@dataclass
+class Run:
+    """The state of one run of an import.
+
+    ``rehearsal`` is None unless it is a dry run; ``kept_rejects`` are those of an atomic import, which are recorded
+    after its transaction; ``cells`` names, for the present input, the column that fills each field.
+    """
+
+    target: Target
+    request: ImportRequest
+    job: Job
+    rejects_folder: Path
+    rehearsal: Rehearsal | None
+    skip: int
+    began: float
+    seen: dict[int, int] = field(default_factory=dict)
+    writer: RejectWriter | None = None
+    first_rejects: list[Reject] = field(default_factory=list)
+    read: int = 0
+    batch_rows: int = FIRST_BATCH
+    doubts: Doubts = field(init=False)
+    cells: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    kept_rejects: list[Reject] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Look at rows by the schema of the collection."""
+        self.doubts = Doubts(self.target.collection.schema)
