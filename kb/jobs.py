@@ -138,12 +138,14 @@ def undo_job(base: KnowledgeBase, job_id: str, *, force: bool) -> Job:
     return undo(target, job_id, force=force)
 
 
-def interrupt(catalog: cat.Catalog) -> None:
-    """End every job that runs in a thread of this process after the batch that it is writing."""
+def end(catalog: cat.Catalog) -> None:
+    """Interrupt the jobs that other threads run, after the batch that is being written, and shut the catalog."""
     with catalog.writing:
-        if catalog.running:
-            with catalog.write() as connection:
-                cat.interrupt_running(connection)
+        try:
+            if catalog.running and not catalog.is_shut:
+                with catalog.write() as connection:
+                    cat.interrupt_running(connection)
+        finally:
             catalog.shut()
 
 

@@ -101,22 +101,27 @@ class KnowledgeBase:
         self.close()
 
     def close(self) -> None:
-        """Close the index, the catalog and the models, and give up the lock. Closing twice is harmless."""
-        self._is_closed = True
-        if self._is_registered:
-            _open.discard(self.settings.storage)
-            self._is_registered = False
+        """Close the index, the catalog and the models, and give up the lock. Closing twice is harmless.
+
+        A job that another thread runs finishes the batch that it is writing, and is interrupted.
+        """
         with ExitStack() as closing:  # all of them, whichever fails
             for encoder in self._encoders.values():
                 closing.callback(encoder.close)
             if self._catalog is not None:
                 closing.callback(self._catalog.close)
             closing.callback(self._close_index)
+            closing.callback(self._refuse)
             if self._catalog is not None:
-                closing.callback(self._catalog.shut)
-                closing.callback(jobs.interrupt, self._catalog)
+                closing.callback(jobs.end, self._catalog)
         self._encoders.clear()
         self._catalog = None
+
+    def _refuse(self) -> None:
+        self._is_closed = True
+        if self._is_registered:
+            _open.discard(self.settings.storage)
+            self._is_registered = False
 
     def _close_index(self) -> None:
         with self._draining:  # a thread may be writing to it

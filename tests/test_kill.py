@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -43,9 +44,9 @@ def make_base(folder: Path) -> Path:
     return folder
 
 
-def start(root: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def start(root: Path, *arguments: str, program: Sequence[str] = ("-m", "kb")) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "kb", *arguments],
+        [sys.executable, *program, *arguments],
         env={**os.environ, "KB_HOME": str(root), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -147,20 +148,39 @@ def test_faults_A1_A2_A3_C2_kills_lose_nothing(tmp_path: Path, rows: Path, undis
             assert list(base.verify(full=True)) == []
 
 
-def interrupted(root: Path, rows: Path, number: signal.Signals) -> tuple[int, str, str]:
-    """Import, and send the signal when a first batch has been committed."""
-    process = start(root, "import", str(rows))
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
+def start_slow(root: Path, *arguments: str, seconds: float) -> subprocess.Popen[bytes]:
+    """Start a command whose model takes its time: so many seconds for each text after the first batch."""
+    return start(root, *arguments, program=["-c", SLOW.replace("SECONDS", str(seconds))])
+
+
+SLOW: Final = """
+import time
+from kb.cli.main import main
+from kb.embed import HashingEncoder
+
+encode, calls = HashingEncoder.encode_documents, []
+
+def slow(self, texts):
+    calls.append(texts)
+    time.sleep(0.005 * len(texts) if len(calls) == 1 else len(texts) * SECONDS)
+    return encode(self, texts)
+
+HashingEncoder.encode_documents = slow
+main()
+"""
+
+
+def wait_for_rows(root: Path, process: subprocess.Popen[bytes]) -> None:
+    """Return when a first batch has been committed."""
+    while process.poll() is None:
         time.sleep(0.01)
         try:
             with closing(sqlite3.connect(f"file:{root}/.kb/catalog.sqlite3?mode=ro", uri=True)) as database:
-                if database.execute("SELECT read FROM jobs").fetchone()[0]:
-                    break
+                if database.execute("SELECT read FROM jobs WHERE status = 'running'").fetchone()[0]:
+                    return
         except (sqlite3.Error, TypeError):
             continue
-    process.send_signal(number)
-    return finish(process)
+    raise AssertionError(finish(process))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -168,19 +188,194 @@ def test_faults_A9_a_stopped_import_says_how_to_go_on(
     number: signal.Signals, code: int, tmp_path: Path, rows: Path, undisturbed: tuple[Path, float]
 ) -> None:
     root = make_base(tmp_path / "base")
-    got, out, err = interrupted(root, rows, number)
+    process = start_slow(root, "import", str(rows), seconds=0.01)
+    wait_for_rows(root, process)
+    process.send_signal(number)
+    got, out, err = finish(process)
     assert (got, out) == (code, ""), err
-    assert "Traceback" not in err
+    assert not (root / ".kb" / "owner.json").exists()
     with kb.open(root) as base:
         (job,) = base.jobs()
-        assert job.status is JobStatus.INTERRUPTED
-        assert 0 < job.counts.read < ROWS
-        assert f"stopped after {job.counts.read:,} rows; go on with: kb jobs resume {job.id}" in err.splitlines()
+        assert (job.status, job.error) == (JobStatus.INTERRUPTED, None)
+        assert 64 <= job.counts.read < ROWS
         assert base.collection().count() == job.counts.new
+    first, last = (line for line in err.splitlines() if "rows/s" not in line)
+    assert first == "finishing the batch … press Ctrl-C again to stop at once"
+    assert last == (
+        f"{job.counts.read:,} rows done, {100 * job.position // rows.stat().st_size} % of the input; "
+        f"go on with: kb jobs resume {job.id}"
+    )
     code, out, err = finish(start(root, "jobs", "resume", job.id, "--format", "json"))
     assert code == 3, err
     assert re.search(r'"status": "partial", "read": 3000, "new": 2994, ', out)
     assert state(root) == state(undisturbed[0])
+    assert reject_text(root) == reject_text(undisturbed[0])
+
+
+@pytest.mark.parametrize(("second", "code", "last"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, None)])
+def test_faults_A10_a_second_signal_stops_at_once(
+    second: signal.Signals, code: int, last: str | None, tmp_path: Path, rows: Path, undisturbed: tuple[Path, float]
+) -> None:
+    root = make_base(tmp_path / "base")
+    process = start_slow(root, "import", str(rows), seconds=10)
+    wait_for_rows(root, process)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    # The batch that is being written would take ten minutes.
+    assert process.stderr.readline().decode() == "finishing the batch … press Ctrl-C again to stop at once\n"
+    process.send_signal(second)
+    got, out, err = finish(process)
+    assert (got, out, "Traceback" in err) == (code, "", False)
+    job = check_acknowledged(root)
+    assert job is not None
+    assert job.counts.read == 64
+    assert [line for line in err.splitlines() if "go on with" not in line] == ([last] if last else [])
+    assert err.startswith("64 rows done, ")
+    assert f" % of the input; go on with: kb jobs resume {job.id}\n" in err
+    with kb.open(root) as base:
+        assert list(base.verify(full=True)) == []
+    assert finish(start(root, "jobs", "resume", job.id, "-q"))[0] == 3
+    assert state(root) == state(undisturbed[0])
+
+
+@pytest.mark.slow
+def test_faults_A10_signals_at_any_moment_leave_a_sound_base(
+    tmp_path: Path, rows: Path, undisturbed: tuple[Path, float]
+) -> None:
+    rng = random.Random(2)
+    root = make_base(tmp_path / "base")
+    command = ["import", str(rows)]
+    stopped = 0
+    while stopped < 5:
+        process = start(root, *command, "-q")
+        try:
+            process.wait(rng.uniform(0.2, 0.9) * undisturbed[1])
+        except subprocess.TimeoutExpired:
+            for _ in range(3):
+                process.send_signal(signal.SIGINT)
+                time.sleep(rng.uniform(0, 0.02))
+            stopped += 1
+        code, _, err = finish(process)
+        assert code in (3, 130, -signal.SIGINT), err
+        job = check_acknowledged(root)
+        if job is not None and job.status is JobStatus.PARTIAL:
+            assert state(root) == state(undisturbed[0])
+            root, job = make_base(tmp_path / f"base{stopped}"), None
+        command = ["import", str(rows)] if job is None else ["jobs", "resume", job.id]
+    with kb.open(root) as base:
+        assert list(base.verify(full=True)) == []
+
+
+def test_a_job_is_seen_from_another_process_while_it_runs(tmp_path: Path, rows: Path) -> None:
+    root = make_base(tmp_path / "base")
+    process = start_slow(root, "import", str(rows), seconds=0.001)
+    wait_for_rows(root, process)
+    with kb.open(root) as base:
+        (first,) = base.jobs(status=JobStatus.RUNNING)
+        later = first
+        while later.status is JobStatus.RUNNING and later.counts.read == first.counts.read:
+            time.sleep(0.01)
+            later = base.job(first.id)
+        assert later.counts.read > first.counts.read >= 64
+        assert later.position > first.position > 0
+        assert first.total == later.total == rows.stat().st_size
+        assert later.pid == process.pid
+    code, out, _ = finish(start(root, "jobs", "show", first.id, "--format", "json"))
+    shown = json.loads(out)
+    assert code == 0
+    assert shown["read"] >= later.counts.read
+    assert shown["percent"] >= int(100 * later.position / rows.stat().st_size)
+    assert finish(process)[0] == 3
+
+
+def test_faults_C12_a_running_job_is_cancelled_by_another_process(tmp_path: Path, rows: Path) -> None:
+    root = make_base(tmp_path / "base")
+    process = start_slow(root, "import", str(rows), "--format", "json", seconds=0.01)
+    wait_for_rows(root, process)
+    with kb.open(root) as base:
+        (job,) = base.jobs()
+    code, out, err = finish(start(root, "jobs", "cancel", job.id, "--format", "json"))
+    assert (code, err) == (0, "")
+    cancelled = json.loads(out)
+    code, out, err = finish(process)
+    imported = json.loads(out)
+    assert code == 1
+    assert f"the job was cancelled; what it had done stays: kb jobs undo {job.id} takes it back" in err.splitlines()
+    assert {name: cancelled[name] for name in imported} == imported
+    assert (cancelled["status"], 64 <= cancelled["read"] < ROWS) == ("cancelled", True)
+    assert list((root / ".kb" / "cancel").iterdir()) == []
+    with kb.open(root) as base:
+        assert base.collection().count() == cancelled["new"]
+        assert list(base.verify(full=True)) == []
+    code, _, err = finish(start(root, "jobs", "resume", job.id))
+    assert (code, err.splitlines()[0]) == (1, f"error: the job {job.id} is cancelled: it cannot be resumed")
+    code, _, err = finish(start(root, "jobs", "cancel", job.id))
+    assert (code, err.splitlines()[0]) == (1, f"error: the job {job.id} is cancelled already")
+    code, _, err = finish(start(root, "jobs", "undo", job.id, "--yes"))
+    assert (code, err) == (0, "")
+    with kb.open(root) as base:
+        assert base.collection().count() == 0
+
+
+def test_faults_C12_a_killed_job_is_cancelled_for_good(tmp_path: Path, rows: Path) -> None:
+    root = make_base(tmp_path / "base")
+    process = start_slow(root, "import", str(rows), seconds=10)
+    wait_for_rows(root, process)
+    with kb.open(root) as base:
+        (job,) = base.jobs()
+        assert base.cancel(job.id).status is JobStatus.RUNNING
+        process.kill()
+        finish(process)
+        assert base.job(job.id).status is JobStatus.INTERRUPTED
+        assert base.cancel(job.id).status is JobStatus.CANCELLED
+        assert base.job(job.id).counts.read == 64
+
+
+SHUTDOWN: Final = """
+import sys, threading, time
+import kb
+from kb.embed import HashingEncoder
+
+encode = HashingEncoder.encode_documents
+
+def slow(self, texts):
+    time.sleep(0.005 * len(texts))
+    return encode(self, texts)
+
+HashingEncoder.encode_documents = slow
+base = kb.open(sys.argv[1])
+begun = threading.Event()
+
+def run():
+    base.collection().import_file(sys.argv[2], progress=lambda step: step.job.counts.read and begun.set())
+
+threading.Thread(target=run, daemon=DAEMON).start()
+begun.wait()
+CLOSE
+"""
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+@pytest.mark.parametrize("close", ["base.close()", ""])
+def test_faults_C12_the_end_of_the_program_ends_its_import(
+    daemon: bool, close: str, tmp_path: Path, rows: Path
+) -> None:
+    root = make_base(tmp_path / "base")
+    program = SHUTDOWN.replace("DAEMON", str(daemon)).replace("CLOSE", close)
+    process = start(root, str(root), str(rows), program=["-c", program])
+    code, out, err = finish(process)
+    assert (code, out) == (0, "")
+    # A thread that imports into a closed knowledge base is told so; otherwise nothing is wrong.
+    said = [
+        line for line in err.splitlines() if line and not line.startswith((" ", "Traceback", "Exception in thread"))
+    ]
+    assert set(said) <= ({"kb.errors.UsageError: the knowledge base is closed"} if close else set()), err
+    job = check_acknowledged(root)
+    assert job is not None
+    assert (job.status, 64 <= job.counts.read < ROWS) == (JobStatus.INTERRUPTED, True)
+    with kb.open(root) as base:
+        assert base.resume(job.id).counts.read == ROWS
+        assert list(base.verify(full=True)) == []
 
 
 def test_faults_C2_a_killed_owner_leaves_no_lock(tmp_path: Path) -> None:

@@ -31,21 +31,32 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_the_methods_of_a_collection_are_these():
     assert sorted(name for name in dir(kb.Collection) if not name.startswith("_")) == [
-        *("add", "apply_plan", "apply_steps", "change", "count", "delete", "deleted", "entries", "entry", "export"),
         *(
+            "add",
+            "apply_plan",
+            "apply_steps",
+            "change",
+            "count",
+            "delete",
+            "deleted",
+            "entries",
+            "entry",
+            "export",
             "filter",
-            "get",
-            "history",
-            "import_file",
-            "import_frame",
-            "import_request",
-            "import_steps",
-            "keys",
-            "list",
-            "model",
         ),
-        *("plan_import", "prepare_queries", "preview_import", "restore", "run_import", "schema", "search", "target"),
-        *("to_frame", "update", "upsert"),
+        *("get", "history", "import_file", "import_frame", "import_request", "import_steps", "keys", "list", "model"),
+        *(
+            "plan_import",
+            "prepare_queries",
+            "preview_import",
+            "restore",
+            "run_import",
+            "schema",
+            "search",
+            "target",
+            "to_frame",
+        ),
+        *("update", "upsert"),
     ]
 
 

@@ -246,8 +246,10 @@ def translated_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlalchemy.exc.DatabaseError, sqlite3.DatabaseError) as error:
-        message = str(getattr(error, "orig", None) or error)
-        if "full" in message:
+        cause = getattr(error, "orig", None) or error
+        message = str(cause)
+        # The second: no room even for the 32 KB that readers and writers share.
+        if "full" in message or getattr(cause, "sqlite_errorname", "") == "SQLITE_IOERR_SHMSIZE":
             raise LimitError(
                 f"no space left for {path}", unchanged="nothing of this write was kept", hint="free space, try again"
             ) from error

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kb.sources import Reading
 
 _FIGURES: Final = ("column", "type", "missing", "distinct", "length", "at line")
-_EXAMPLE_ROOM: Final = 12
+_EXAMPLE_ROOM: Final = 8
 _NAME_ROOM: Final = 24
 _FINDINGS: Final = 20
 _TEXT_FORMATS: Final = ("csv", "tsv", "json", "jsonl", "markdown")
@@ -314,6 +314,7 @@ def _roles(found: Inspection) -> Iterator[str]:
 def _findings(found: Inspection) -> Iterator[str]:
     for finding in found.findings[:_FINDINGS]:
         if finding.topic != "window":  # stands with the text already
-            yield f"! {finding.column}: {finding.message}" if finding.column else f"! {finding.message}"
+            mark = "note:" if finding.topic == "note" else "!"
+            yield f"{mark} {finding.column}: {finding.message}" if finding.column else f"{mark} {finding.message}"
     if len(found.findings) > _FINDINGS:
         yield f"and {len(found.findings) - _FINDINGS:,} more; --format json has them all"

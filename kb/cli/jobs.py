@@ -9,7 +9,7 @@ import click
 
 from kb.cli import render
 from kb.cli.options import Shared, shared
-from kb.cli.running import exit_code, print_job, run_steps
+from kb.cli.running import exit_code, percent, print_job, run_steps
 from kb.cli.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -216,10 +216,10 @@ def _list(options: Shared, status: str | None, limit: int | None) -> None:
 def _row(job: Job) -> dict[str, object]:
     details = _details(job)
     names = [f"undo of {details['undoes']}"] if details["undoes"] else details["input"]
-    percent = f" {details['percent']} %" if str(job.status) == "running" and details["percent"] is not None else ""
+    part = f" {details['percent']} %" if str(job.status) == "running" and details["percent"] is not None else ""
     return {
         "job": job.id,
-        "status": f"{job.status}{percent}",
+        "status": f"{job.status}{part}",
         "collection": job.collection,
         "read": f"{job.counts.read:,}",
         "rejected": f"{job.counts.rejected:,}",
@@ -250,7 +250,7 @@ def _details(job: Job) -> dict[str, Any]:
         "source": job.source,
         "position": job.position,
         "total": job.total,
-        "percent": _percent(job),
+        "percent": percent(job),
         "who": job.who,
         "started": job.started,
         "warnings": list(job.warnings),
@@ -265,7 +265,7 @@ def _figures(job: Job) -> dict[str, str]:
     left = None
     if str(job.status) == "running" and job.total and job.position:
         left = job.seconds * (job.total - job.position) / job.position
-    percent = "" if details["percent"] is None else f", {details['percent']} % of the input"
+    part = "" if details["percent"] is None else f", {details['percent']} % of the input"
     found = {
         "job": f"{job.id}, {job.kind}",
         "status": str(job.status),
@@ -273,7 +273,7 @@ def _figures(job: Job) -> dict[str, str]:
         "input": render.short(details["input"], 500),
         "undoes": details["undoes"] or "",
         "source": job.source or "",
-        "read": f"{render.counted(job.counts.read, 'row')}{percent}",
+        "read": f"{render.counted(job.counts.read, 'row')}{part}",
         "outcome": _sum(job),
         "embedded": render.counted(job.counts.embedded, "text"),
         "rejects": job.rejects or "",
@@ -284,13 +284,6 @@ def _figures(job: Job) -> dict[str, str]:
     }
     found |= {f"warning {number}": render.short(text, 500) for number, text in enumerate(job.warnings, 1)}
     return {name: value for name, value in found.items() if value}
-
-
-def _percent(job: Job) -> int | None:
-    if str(job.status) in ("done", "partial"):
-        return 100
-    # Rounded down: what says 100 % is at the end.
-    return int(100 * job.position / job.total) if job.total else None
 
 
 def _sum(job: Job) -> str:

@@ -63,16 +63,20 @@ def _print_stopped(options: Shared, base: KnowledgeBase, last: Progress) -> None
     job = base.job(last.job.id)  # a batch may have been committed since the last step
     if options.format == "json":
         render.print_json(render.job_object(job))
-    options.note(f"{_rows_done(job)}; {_how_to_go_on(job)}")
+    part = percent(job)
+    share = "" if part is None else f", {part} % of the input"
+    options.note(f"{render.counted(job.counts.read, 'row')} done{share}; {_how_to_go_on(job)}")
 
 
-def _rows_done(job: Job) -> str:
-    done = job.counts.read
-    if not job.total or not job.position:
-        return f"{render.counted(done, 'row')} done"
-    # The input is measured in bytes; how many rows are in the rest of it is a guess.
-    whole = max(done, round(done * job.total / job.position, -len(str(done)) + 2))
-    return f"{done:,} of about {whole:,} rows done"
+def percent(job: Job) -> int | None:
+    """Return how much of its input a job has read, in [0, 100]; None where nobody knows how much there is.
+
+    It is measured in bytes, since only reading them all would tell how many rows there are.
+    """
+    if str(job.status) in ("done", "partial"):
+        return 100
+    # What is read is ahead of what is committed by a buffer: only the end is 100 %.
+    return min(99, int(100 * job.position / job.total)) if job.total else None
 
 
 def _how_to_go_on(job: Job) -> str:

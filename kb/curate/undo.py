@@ -156,7 +156,7 @@ def _plan(connection: cat.Connection, collection: cat.StoredCollection, job: Job
             misfits += [f"{change.key}: {problem}"] if problem else []
     if misfits:
         raise SchemaMismatchError(
-            f"{_counted(len(misfits))} that the job {job.id} replaced or deleted no longer fit the schema: "
+            f"the schema does not fit {_counted(len(misfits))} that the job {job.id} replaced or deleted: "
             f"{_some(misfits[:_NAMED], len(misfits))}",
             unchanged="nothing was undone",
             hint="put the declaration of the fields back",
@@ -175,11 +175,11 @@ def _plan(connection: cat.Connection, collection: cat.StoredCollection, job: Job
 def _refuse(plan: UndoPlan, *, force: bool) -> None:
     job = plan.job.id
     if not plan.touched:
-        why = f"its {_counted(plan.as_before)} are as they were before it" if plan.as_before else "it changed none"
-        raise ConflictError(f"the job {job} leaves no document to undo: {why}", unchanged="nothing was undone")
+        why = f"{_counted(plan.as_before)} as before it" if plan.as_before else "it changed no document"
+        raise ConflictError(f"there is nothing to undo of the job {job}: {why}", unchanged="nothing was undone")
     if plan.conflicts and not force:
         raise ConflictError(
-            f"{_counted(plan.conflicts)} that the job {job} touched have been changed since: "
+            f"something else has since changed {_counted(plan.conflicts)} that the job {job} touched: "
             f"{_some(plan.some, plan.conflicts)}",
             unchanged="nothing was undone",
             hint=f"kb history {plan.some[0]} shows by whom; --force sets back those, too",

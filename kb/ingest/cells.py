@@ -9,7 +9,7 @@ from typing import Final
 
 from kb.errors import UsageError
 from kb.schema import FieldType, json_datetime, template_parts
-from kb.schema.fields import to_utc
+from kb.schema.fields import Exact, to_utc
 from kb.schema.ids import quoted
 
 _PROBE: Final = datetime(2003, 11, 27, 13, 45, 56)  # noqa: DTZ001 - only its digits matter; no two parts are alike
@@ -50,6 +50,8 @@ class Cells:
 
     def is_missing(self, value: object) -> bool:
         """Whether a cell counts as empty."""
+        if isinstance(value, Exact):
+            return False
         if isinstance(value, str):
             return (self.textual and not value) or (bool(self.nulls) and value.strip() in self.nulls)
         return value is None

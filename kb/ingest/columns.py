@@ -61,8 +61,8 @@ class Columns:
         self.from_content = mapping.key == (CONTENT_KEY,)
         self._key = () if self.from_content else mapping.key
         self._ignores_unknown = mapping.unknown_columns is UnknownColumns.IGNORE
-        self._key_is_a_field = schema.key in schema.fields
-        self._key_is_a_column = header is not None and schema.key in header
+        self._key_is_a_field = schema.key != "id" and schema.key in schema.fields
+        self._key_is_a_column = header is not None and schema.key in header and not self._key_is_a_field
         mapped = {name for names in self._mapped.values() for name in names}
         self.explicit = frozenset(mapped | self._templates.keys() | self._constants.keys())
         if mapping.key:
@@ -87,8 +87,8 @@ class Columns:
         if column in self._roots:
             return ()
         found = [column] if column in self.schema.fields else []
-        # What kb has exported calls the id "id" where the key is a field as well, "list" always.
-        if column == self.schema.key or (column == "id" and (self._key_is_a_field or not self._key_is_a_column)):
+        # What kb has exported calls the id "id", whatever the key is.
+        if column == self.schema.key or (column == "id" and not self._key_is_a_column):
             found.append("id")
         found = [name for name in found if name not in self.explicit]
         read = {part for name in self.named for part in (name, root_of(name))}
@@ -174,10 +174,14 @@ class Columns:
             raise UsageError(f"--set {name}={text}: {error}", unchanged="nothing was imported") from None
 
     def _fill_by_columns(self, row: Mapping[str, object], values: dict[str, object], problems: list[str]) -> None:
+        # What kb exports has a column of its own for the id where the key is a field as well.
+        apart = self._key_is_a_field and "id" in row and "id" not in self.explicit
         for column, raw in row.items():
             targets = self.targets(column)
-            if targets and self._key_is_a_field and column == self.schema.key != "id" and "id" in row:
-                targets = self._mapped.get(column) or tuple(name for name in targets if name != "id")
+            if apart and column == self.schema.key and column not in self._mapped:
+                targets = (column,)
+            elif apart and column == "id":
+                targets = ("id",)
             if targets is None:
                 problems.append(self._unknown(column))
             elif targets:

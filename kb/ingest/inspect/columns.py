@@ -85,9 +85,11 @@ class ColumnState:
         counts = Counter(values) if len(first) < len(values) else None
         if "" in first:
             del first[""]
+            if counts is not None:
+                del counts[""]
             present = [(v, n) for v, n in zip(values, lines, strict=True) if v]
             values, lines = [v for v, _ in present], [n for _, n in present]
-        for value in reversed(first):
+        for value in reversed(first) if counts is None else counts:
             self._add(value, shape_of_text(value), first[value], 1 if counts is None else counts[value])
         self.distinct.add(first, values, lines)
 

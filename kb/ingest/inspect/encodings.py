@@ -72,7 +72,7 @@ def _strangeness(text: str) -> float | None:
     odd = len(foreign) - scripts.total() + _badly_cased(text)
     kana = sum("\u3040" <= c <= "\u30ff" for c in foreign)
     # Words of Latin letters have few accents in them; what has little else was written in another script.
-    accents = scripts["LATIN"] > sum(c.isalpha() and c.isascii() for c in text) / 2
+    accents = scripts["LATIN"] > sum(c.isalpha() and c.isascii() for c in text)
     return odd / len(foreign) + 0.5 * max(0, len(scripts) - 1) + 0.5 * accents - 0.5 * (kana * 5 >= len(foreign))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from kb.ingest.inspect.inspection import Finding, Topic
 from kb.ingest.inspect.shapes import Shape, shape_of_text
+from kb.ingest.inspect.types import mean_words
 from kb.schema.fields import MAX_TEXT_BYTES
 from kb.schema.schema import MAX_FIELDS
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from kb.sources import Source
 
 _DATA: Final = frozenset({Shape.FLOAT, Shape.WHOLE, Shape.DATE, Shape.INSTANT, Shape.LOCAL_NUMBER, Shape.LOCAL_DATE})
+_FEW_WORDS: Final = 3
 _NUMBERS: Final = frozenset({Shape.BIT, Shape.INT, Shape.BIG, Shape.ZEROS})
 
 
@@ -82,20 +84,20 @@ def of_keys(keys: Sequence[KeyCandidate], spoilt: Sequence[ColumnState]) -> Iter
 def of_text(state: ColumnState, text: TextCandidate, window: Window) -> Iterator[Finding]:
     """Yield what concerns a column that may be embedded."""
     repeated = state.distinct.repeated
-    if repeated:
+    prose = mean_words(state) >= _FEW_WORDS
+    if repeated and prose:
         message = f"{_values(repeated, 'repeats', 'repeat')} an earlier one"
         yield _repeats(Topic.DUPLICATE_CONTENT, state.name, message, state.distinct.repeats)
-    if state.near_empty_count:
+    if state.near_empty_count and prose:
         first = state.near_empty[0]
         count = _values(state.near_empty_count, "has", "have")
         message = f"{count} fewer than three words: {first.value!r} on line {first.line}"
         yield Finding(Topic.NEAR_EMPTY, state.name, message, _lines(state.near_empty))
     if text.over:
         of = "" if text.measured == state.values else f" of the first {text.measured:,}"
-        message = (
-            f"{text.over:,}{of} values ({_percent(text.over / text.measured)}) longer than the {window.tokens} "
-            f"tokens of {window.model}: cut into chunks"
-        )
+        count = f"{text.over:,}{of} {'value' if text.over == 1 else 'values'} ({_percent(text.over / text.measured)})"
+        longer = f"{'is' if text.over == 1 else 'are'} longer than the {window.tokens} tokens of {window.model}"
+        message = f"{count} {longer}: cut into chunks"
         yield Finding(Topic.WINDOW, state.name, message)
 
 

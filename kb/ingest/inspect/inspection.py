@@ -64,7 +64,7 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Almost:
-    """A type that at least 95 % of the values fit, but not all.
+    """A type that at least 95 % of the values fit, but not all; or all but such as ``N/A``.
 
     Attributes:
         type: The type as in a declaration.

@@ -12,7 +12,7 @@ from kb.config import DEFAULT_MODEL
 from kb.errors import UsageError
 from kb.ingest.inspect import findings
 from kb.ingest.inspect.inspection import InspectedColumn, Inspection, InspectProgress, KeyCandidate, TextCandidate
-from kb.ingest.inspect.keys import Pairs, possible_pairs, single_keys, spoilt_keys
+from kb.ingest.inspect.keys import Pairs, possible_pairs, rank, single_keys, spoilt_keys
 from kb.ingest.inspect.measure import ruler_of
 from kb.ingest.inspect.opening import open_input
 from kb.ingest.inspect.propose import Facts, choices_of, propose, text_columns
@@ -203,9 +203,10 @@ def _findings(
 def _facts(survey: Survey, verdicts: Mapping[str, Verdict], inspection: Inspection) -> Facts:
     states = survey.states
     spoilt = spoilt_keys(states, verdicts, survey.readable)
-    # A column that is called like a key and has a few mistakes is a better key than two that happen to be unique.
-    single = next((key for key in inspection.keys if len(key.columns) == 1), None)
-    key = single or (KeyCandidate((spoilt[0].name,), proven=False) if spoilt else next(iter(inspection.keys), None))
+    # A column that is called like a key and has a few mistakes is a better key than what happens to be unique.
+    key = next(iter(inspection.keys), None)
+    if spoilt and (key is None or len(key.columns) > 1 or rank(spoilt[0]) < rank(survey.columns[key.columns[0]])):
+        key = KeyCandidate((spoilt[0].name,), proven=False)
     texts = [survey.columns[text.column] for text in inspection.texts]
     return Facts(states, verdicts, survey.readable, inspection.complete, key, texts)
 

@@ -64,7 +64,8 @@ def _exact(state: ColumnState) -> Verdict | None:
             return Verdict(kind, findings=_excel_days(state) if kind is FieldType.INT else ())
         if state.shapes[Shape.WORD]:
             return Verdict(kind)
-        if state.few == {"0", "1"}:
+        # Two rows that are numbered 0 and 1 are no flags.
+        if state.few == {"0", "1"} and state.distinct.repeated:
             message = "holds only 0 and 1: true and false; declare it as int if they are numbers"
             return Verdict(kind, findings=(Finding(Topic.BOOL, state.name, message),))
     return None
@@ -109,7 +110,7 @@ def _local_date(state: ColumnState) -> Verdict | None:
     fitting = [format for format, count in state.formats.fitting.items() if count == state.values]
     if not fitting:
         return None
-    kind = FieldType.DATETIME if "%H" in fitting[0] or "%I" in fitting[0] else FieldType.DATE
+    kind = _kind_of(fitting[0])
     if len(fitting) == 1:
         return Verdict(kind, date_format=fitting[0])
     formats = " and ".join(fitting)
@@ -152,17 +153,27 @@ def _is_prose(state: ColumnState) -> bool:
 def _almost(state: ColumnState) -> Almost | None:
     for kind, shapes in FITS.items():
         fitting = _count(state, shapes)
-        if kind is FieldType.BOOL and not state.shapes[Shape.WORD]:
+        if not fitting or (kind is FieldType.BOOL and not state.shapes[Shape.WORD]):
             continue
-        if fitting >= ALMOST_SHARE * state.values:
-            return Almost(kind, state.values - fitting, _examples(state, (s for s in state.shapes if s not in shapes)))
+        misfits = _examples(state, (s for s in state.shapes if s not in shapes))
+        # Three examples may not be all; fewer are.
+        only_nulls = len(misfits) < _SHOWN and all(_is_null(e.value) for e in misfits)
+        if fitting >= ALMOST_SHARE * state.values or only_nulls:
+            return Almost(kind, state.values - fitting, misfits)
     for format, fitting in state.formats.fitting.most_common(1):
         if fitting >= ALMOST_SHARE * state.values:
             others = [*_examples(state, (s for s in state.shapes if s is not Shape.LOCAL_DATE))]
             others = sorted({*others, *state.formats.misfits[format]}, key=lambda e: e.line)[:_SHOWN]
-            kind = FieldType.DATETIME if "%H" in format or "%I" in format else FieldType.DATE
-            return Almost(f"{kind} ({format})", state.values - fitting, tuple(others))
+            return Almost(f"{_kind_of(format)} ({format})", state.values - fitting, tuple(others))
     return None
+
+
+def _is_null(text: str) -> bool:
+    return text.strip().lower() in _NULLS
+
+
+def _kind_of(format: str) -> FieldType:
+    return FieldType.DATETIME if "%H" in format or "%I" in format else FieldType.DATE
 
 
 def _almost_finding(state: ColumnState, almost: Almost) -> Finding:
@@ -170,7 +181,7 @@ def _almost_finding(state: ColumnState, almost: Almost) -> Finding:
     more = f" and {almost.misfits - len(almost.examples):,} more" if almost.misfits > len(almost.examples) else ""
     words = {e.value.strip() for e in almost.examples}
     message = f"{almost.type} but for {named}{more}"
-    if words and all(word.lower() in _NULLS for word in words):
+    if words and all(map(_is_null, words)):
         listed = ", ".join(f'"{word}"' for word in sorted(words))
         message += f"; if that means missing, say nulls = [{listed}] under [imports.NAME] and make it {almost.type}"
     return Finding(Topic.ALMOST, state.name, message, tuple(e.line for e in almost.examples))
@@ -212,7 +223,7 @@ def _mixed(state: ColumnState) -> Finding:
     for name, shapes in sorted(_families(state).items(), key=lambda item: -_count(state, item[1])):
         example = _examples(state, shapes)[0]
         share = _count(state, shapes) / state.values
-        parts.append(f"{share:.0%} {name} ({example.value!r} on line {example.line})")
+        parts.append(f"{100 * share:.0f} % {name} ({example.value!r} on line {example.line})")
         lines.append(example.line)
     return Finding(Topic.MIXED, state.name, f"mixes {', '.join(parts)}; stays text", tuple(lines))
 
