@@ -31,7 +31,7 @@ LAYERS = [
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
 
 HOMES = {
-    "pandas": "kb.sources",
+    **dict.fromkeys(("pandas", "pyarrow", "openpyxl", "zstandard", "yaml"), "kb.sources"),
     "lark": "kb.filters",
     **dict.fromkeys(
         ("sentence_transformers", "torch", "transformers", "tokenizers", "huggingface_hub", "httpx"), "kb.embed"
