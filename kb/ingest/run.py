@@ -197,7 +197,7 @@ def _same_shape(sources: list[Source]) -> None:
 
 
 def _shape(source: Source) -> tuple[object, ...]:
-    return source.format, source.encoding, source.columns, source.delimiter
+    return source.rejects, source.encoding, source.columns, source.delimiter
 
 
 def _batches(run: _Run, source: Source, columns: Columns) -> Iterator[_Batch]:
@@ -216,7 +216,7 @@ def _batches(run: _Run, source: Source, columns: Columns) -> Iterator[_Batch]:
             _write_reject(run, source, row, outcome)
         else:
             batch.documents.append(outcome)
-        batch.size += len(row.raw) if isinstance(row.raw, str) else 0
+        batch.size += _size(row)
         if batch.read >= run.batch_rows or batch.size >= MAX_BATCH_SIZE:
             began = time.monotonic()
             yield batch
@@ -225,6 +225,13 @@ def _batches(run: _Run, source: Source, columns: Columns) -> Iterator[_Batch]:
             batch = _Batch()
     if batch.read:
         yield batch
+
+
+def _size(row: Row) -> int:
+    """Return how many characters a row holds, nearly: the rows of tables have no text of their own."""
+    if isinstance(row.raw, str):
+        return len(row.raw)
+    return sum(len(value) for value in row.values.values() if isinstance(value, str))
 
 
 def _document(run: _Run, source: Source, columns: Columns, row: Row) -> Document | Reject:
@@ -250,7 +257,7 @@ def _write_reject(run: _Run, source: Source, row: Row, reject: Reject) -> None:
     if run.rehearsal is not None:
         return
     if run.writer is None:
-        path = str(run.rejects_folder / f"{run.job.id}-{_short_name(source)}.rejects.{source.format}")
+        path = str(run.rejects_folder / f"{run.job.id}-{_short_name(source)}.rejects.{source.rejects}")
         run.writer = open_rejects(path, source, resume_at=None)
         run.job = replace(run.job, rejects=path)
     run.writer.write(row, reject.reason)
@@ -258,7 +265,7 @@ def _write_reject(run: _Run, source: Source, row: Row, reject: Reject) -> None:
 
 def _short_name(source: Source) -> str:
     """Return the input's name without folder and suffix; of a reject file, the name of what it came from."""
-    name = "input" if source.name.startswith("<") else source.name.rpartition("/")[2].partition(".")[0]
+    name = "input" if source.name.startswith("<") else source.name.rstrip("/").rpartition("/")[2].partition(".")[0]
     return _JOB_PREFIX.sub("", name)[:40] or "input"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 import zipfile
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from kb.errors import KBError, LimitError, UsageError, nearest
@@ -36,11 +38,12 @@ class ExcelSource(FileSource):
     def __init__(self, opened: Input, reading: Reading, limits: Limits) -> None:
         super().__init__(opened, Format.EXCEL, limits)
         self._path = opened.local()
+        self._header_row = 0
         with _excel_errors(opened):
             _check_parts(self._path, self.name)
-            self._sheet = self._pick(reading.sheet)
-            self._header_row = 0
-            self.columns = self._read_header(named=reading.header)
+            with self._workbook() as book:
+                self._sheet = self._pick(book, reading.sheet)
+                self.columns = self._read_header(book, named=reading.header)
 
     @property
     def total(self) -> int | None:
@@ -52,8 +55,8 @@ class ExcelSource(FileSource):
         self.check_unchanged()
         number = 0
         names = self.columns or ()
-        with _excel_errors(self._input):
-            for line, cells in self._cells():
+        with _excel_errors(self._input), self._workbook() as book:
+            for line, cells in _sheet_rows(book, book[self._sheet]):
                 if line <= self._header_row:
                     continue
                 number += 1
@@ -69,9 +72,9 @@ class ExcelSource(FileSource):
         cells += [None] * (len(names) - len(cells))
         return typed_row(number, line, names, cells, [_converted] * len(names), limits=self._limits)
 
-    def _pick(self, wanted: str | None) -> str:
+    def _pick(self, book: Any, wanted: str | None) -> str:
         """Return the name of the sheet that is meant."""
-        sheets = [sheet for sheet in self._workbook().worksheets if hasattr(sheet, "iter_rows")]
+        sheets = [sheet for sheet in book.worksheets if hasattr(sheet, "iter_rows")]
         names = [sheet.title for sheet in sheets]
         if wanted is not None:
             if wanted not in names:
@@ -96,8 +99,8 @@ class ExcelSource(FileSource):
             hint=f"say which one: --sheet '{names[0]}'",
         )
 
-    def _read_header(self, *, named: bool) -> tuple[str, ...]:
-        for line, cells in self._cells():
+    def _read_header(self, book: Any, *, named: bool) -> tuple[str, ...]:
+        for line, cells in _sheet_rows(book, book[self._sheet]):
             if not named:
                 return checked_names(
                     [f"column_{number}" for number in range(1, len(cells) + 1)], self._limits, what=self.name, hint=""
@@ -110,19 +113,19 @@ class ExcelSource(FileSource):
         self.notes.append(f"{self.name}: the sheet '{self._sheet}' is empty")
         return ()
 
-    def _cells(self) -> Iterator[tuple[int, list[object]]]:
-        """Yield the number and the cells, up to the last that is not empty, of each row that has any."""
-        book = self._workbook()
-        try:
-            yield from _sheet_rows(book, book[self._sheet])
-        finally:
-            book.close()
-
-    def _workbook(self) -> Any:
+    @contextmanager
+    def _workbook(self) -> Iterator[Any]:
         import openpyxl
 
+        # About parts that are of no interest here, and cells that are rejected with a reason.
+        warnings.filterwarnings("ignore", module="openpyxl")
         # A file object: by a path, openpyxl would judge the suffix.
-        return openpyxl.load_workbook(open(self._path, "rb"), read_only=True, data_only=True, keep_links=False)
+        with open(self._path, "rb") as file:
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+            try:
+                yield book
+            finally:
+                book.close()
 
 
 class _excel_errors:  # noqa: N801 - used as a word of the language
@@ -154,6 +157,7 @@ def _check_parts(path: str, name: str) -> None:
 
 
 def _sheet_rows(book: Any, sheet: Any) -> Iterator[tuple[int, list[object]]]:
+    """Yield the number and the cells, up to the last that is not empty, of each row that has any."""
     # Not iter_rows(): it keeps a trace of every row, fills gaps with empty ones, as many as the file says there are,
     # and does not tell a formula without a result from an empty cell.
     from xml.etree.ElementTree import iterparse

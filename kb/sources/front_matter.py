@@ -19,8 +19,8 @@ _BLOCK: Final = re.compile(r"\ufeff?(---|\+\+\+)[ \t]*(?:\r\n?|\n)")
 _SCALARS: Final = (
     ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ("~", "n", "N", "")),
     ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", ("t", "T", "f", "F")),
-    ("tag:yaml.org,2002:int", r"-?(?:0|[1-9][0-9]*)", tuple("-0123456789")),
-    ("tag:yaml.org,2002:float", r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?", tuple("-0123456789")),
+    ("tag:yaml.org,2002:int", r"-?(?:0|[1-9][0-9]{0,39})", tuple("-0123456789")),
+    ("tag:yaml.org,2002:float", r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)", tuple("-0123456789")),
 )
 
 
@@ -51,18 +51,19 @@ def split_front_matter(text: str, limits: Limits) -> tuple[dict[str, object], st
     if len(block) > MAX_CHARACTERS:
         raise ValueError(f"the front matter has {len(block):,} characters; the limit is {MAX_CHARACTERS:,}")
     try:
-        found = _yaml(block) if fence == "---" else tomllib.loads(block.replace("\r\n", "\n"))
+        return _fields(_yaml(block) if fence == "---" else _toml(block), limits), text[closing.end() :]
     except RecursionError:
         raise ValueError(f"the front matter is nested more than {limits.depth} levels deep") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"the front matter cannot be read: {error}") from None
+
+
+def _fields(found: object, limits: Limits) -> dict[str, object]:
     if found is None:
-        found = {}
+        return {}
     if not isinstance(found, dict):
         raise ValueError("the front matter is no list of fields: write name: value in each line")  # noqa: TRY004
     if len(found) > limits.columns:
         raise ValueError(f"the front matter has {len(found):,} fields; the limit is {limits.columns:,}")
-    return {_name(key): _value(item, f"{key}", limits.depth - 1) for key, item in found.items()}, text[closing.end() :]
+    return {_name(key): _value(item, f"{key}", limits.depth - 1) for key, item in found.items()}
 
 
 def _name(key: object) -> str:
@@ -73,14 +74,25 @@ def _name(key: object) -> str:
 
 def _value(value: Any, place: str, depth: int) -> object:
     if depth < 0:
-        raise ValueError(f"{place[:80]}: nested too deep")
+        raise RecursionError
     if isinstance(value, dict):
         return {_name(key): _value(item, f"{place}.{key}", depth - 1) for key, item in value.items()}
     if isinstance(value, list):
         return [_value(item, f"{place}[{index}]", depth - 1) for index, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{place}: {value} is not a number that can be stored")
-    return value.isoformat() if isinstance(value, dt.date | dt.time) else value
+    if isinstance(value, dt.date | dt.time):
+        return value.isoformat()
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise ValueError(f"{place}: a value of type {type(value).__name__} is not supported")
+
+
+def _toml(block: str) -> object:
+    try:
+        return tomllib.loads(block.replace("\r\n", "\n"))
+    except ValueError as error:
+        raise ValueError(f"the front matter cannot be read: {error}") from None
 
 
 def _yaml(block: str) -> object:

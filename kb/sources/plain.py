@@ -142,6 +142,8 @@ def _number(value: Decimal) -> object:
         number = float(value)
         if Decimal(repr(number)) == value:
             return number
+    else:
+        raise ValueError(f"{value} is not a finite number")
     raise ValueError(f"{value} has more digits than a float; convert the column")
 
 
