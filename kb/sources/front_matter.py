@@ -98,16 +98,17 @@ def _toml(block: str) -> object:
 def _yaml(block: str) -> object:
     import yaml
 
-    loader = _loader()(block)
     try:
-        return loader.get_single_data()
+        loader = _loader()(block)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 2}"
         raise ValueError(f"the front matter cannot be read{line}: {error.problem}") from None
     except yaml.YAMLError as error:
-        raise ValueError(f"the front matter cannot be read: {' '.join(str(error).split())[:200]}") from None
-    finally:
-        loader.dispose()
+        raise ValueError(f"the front matter cannot be read: {str(error).splitlines()[0]}") from None
 
 
 @functools.cache

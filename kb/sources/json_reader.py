@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LINES_EXAMPLE: Final = '{"id": "a1", "title": "…"}'
 _LIST_START: Final = re.compile(r"\s*\[\s*(?:\{|[\r\n])")
+_OBJECT_START: Final = re.compile(r"(?:^|[\r\n])[ \t]*\{")
 _SPREAD_START: Final = re.compile(r"\s*\{[ \t]*[\r\n]")
 _REASON_ROOM: Final = 64 * 1024
 
@@ -36,6 +37,8 @@ class JsonLinesSource(TextSource):
         super().__init__(opened, content, format, limits)
         if _LIST_START.match(content.text):
             raise source_error(f"{self.name} is one JSON list, not one object a line", "add --input json")
+        if not (self.blank or _OBJECT_START.search(content.text)):
+            raise source_error(f"{self.name} is not JSON Lines: no line holds an object", f"write {LINES_EXAMPLE} in each")
         if _SPREAD_START.match(content.text):
             raise source_error(
                 f"{self.name} holds an object that is spread over several lines",

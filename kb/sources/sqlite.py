@@ -135,7 +135,7 @@ class SqliteSource(FileSource):
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:  # names in a damaged schema may be no text
             raise self._input.broken(f"the database cannot be read: {_sentence(error)}") from None
 
 
