@@ -122,7 +122,7 @@ def checked_names(names: Sequence[object], limits: Limits, *, what: str, hint: s
 
 def whole(value: float) -> float:
     """Return a float that is a whole number as an int, unless it says more: that it is large, or a negative zero."""
-    plain_int = value.is_integer() and abs(value) <= _EXACT and (value != 0 or math.copysign(1, value) > 0)
+    plain_int = value.is_integer() and abs(value) < _EXACT and (value != 0 or math.copysign(1, value) > 0)
     return int(value) if plain_int else value
 
 
