@@ -28,6 +28,7 @@ from kb.embed import (
     same_fingerprint,
 )
 from kb.embed.padding import batches, rectangle
+from kb.embed.transformer import TransformerEncoder
 from kb.errors import EncoderError, ModelNotFoundError
 
 if TYPE_CHECKING:
@@ -284,6 +285,44 @@ def test_torch_keeps_the_number_of_threads_it_had(tiny_models: dict[str, Path]) 
     thread.start()
     thread.join()
     assert (torch.get_num_threads(), in_new_thread) == (before, [before])
+
+
+@pytest.mark.usefixtures("warm")
+def test_faults_C12_the_threads_of_a_model_end_with_it(tiny_models: dict[str, Path]) -> None:
+    before = threading.enumerate()
+    encoder = open_encoder(str(tiny_models["plain"]))
+    encoder.encode_documents(["a text"] * 20)
+    threads = [thread for thread in threading.enumerate() if thread not in before]
+    assert threads
+    encoder.close()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.usefixtures("warm")
+def test_faults_C12_the_end_of_the_program_does_not_wait_for_many_texts_nor_blame_the_model(
+    tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = open_encoder(str(tiny_models["plain"]))
+    assert isinstance(encoder, TransformerEncoder)
+    expected = encoder.encode_documents(TEXTS * 20)
+    model = encoder._open_bulk()
+    monkeypatch.setattr(bulk, "_BATCH_TOKENS", 32)
+    waiting: list[int] = []
+    submit = model._workers.submit
+
+    def counted(*arguments: object) -> object:
+        waiting.append(model._workers._work_queue.qsize())
+        return submit(*arguments)
+
+    monkeypatch.setattr(model._workers, "submit", counted)
+    assert np.allclose(encoder.encode_documents(TEXTS * 20), expected, atol=1e-2)
+    assert len(waiting) > 20
+    assert max(waiting) <= model._ahead
+    model._workers.shutdown()  # as Python does before it waits for the other threads
+    with pytest.raises(SystemExit, match="^cannot schedule new futures after shutdown$"):
+        encoder.encode_documents(TEXTS)
 
 
 @pytest.mark.usefixtures("warm")
