@@ -23,20 +23,20 @@ _POLL_SECONDS: Final = 0.05
 
 def list_jobs(base: KnowledgeBase, *, status: JobStatus | None, limit: int | None) -> list[Job]:
     """Return the newest jobs, newest first; of one status unless that is None."""
-    if base.catalog is None:
+    catalog = base.catalog
+    if catalog is None:
         return []
-    lost = _is_lost(base)
-    with base.catalog.read() as connection:
-        found = cat.list_jobs(connection, statuses=_stored_as(status, lost=lost), limit=limit)
-    return [_seen(base, job, lost=lost) for job in found]
+    with catalog.read() as connection:
+        return cat.list_jobs(connection, status=status, alive=_alive(base, catalog), limit=limit)
 
 
 def count_jobs(base: KnowledgeBase, *, status: JobStatus | None) -> int:
     """Return how many jobs there are; of one status unless that is None."""
-    if base.catalog is None:
+    catalog = base.catalog
+    if catalog is None:
         return 0
-    with base.catalog.read() as connection:
-        return cat.count_jobs(connection, statuses=_stored_as(status, lost=_is_lost(base)))
+    with catalog.read() as connection:
+        return cat.count_jobs(connection, status=status, alive=_alive(base, catalog))
 
 
 def find_job(base: KnowledgeBase, job_id: str) -> Job:
@@ -45,11 +45,12 @@ def find_job(base: KnowledgeBase, job_id: str) -> Job:
     Raises:
         NotFoundError: There is none of that id.
     """
-    if base.catalog is not None:
-        with base.catalog.read() as connection:
-            job = cat.find_job(connection, job_id)
+    catalog = base.catalog
+    if catalog is not None:
+        with catalog.read() as connection:
+            job = cat.find_job(connection, job_id, alive=_alive(base, catalog))
         if job is not None:
-            return _seen(base, job, lost=_is_lost(base))
+            return job
     known = [job.id for job in list_jobs(base, status=None, limit=20)]
     raise NotFoundError(f"there is no job '{job_id}'", hint=nearest(job_id, known) or "no job has run yet")
 
@@ -114,9 +115,9 @@ def cancel(base: KnowledgeBase, job_id: str, *, wait: float) -> Job:
         return _cancel_stopped(base, job_id)
     if was_running and job.status is JobStatus.CANCELLED:
         return job
-    earlier = " before it could be cancelled" if was_running else ""
+    since = "was not cancelled in time: it is" if was_running else "is already"
     raise ConflictError(
-        f"the job {job_id} is {job.status}{' already' if not was_running else ''}{earlier}",
+        f"the job {job_id} {since} {job.status}",
         unchanged="nothing was cancelled",
         hint=f"kb jobs undo {job_id} takes back what it did",
     )
@@ -155,9 +156,8 @@ def _cancel_stopped(base: KnowledgeBase, job_id: str) -> Job:
     with catalog.writing, catalog.write() as connection:
         job = cat.find_job(connection, job_id)
         if job is None or not job.status.is_resumable:
-            raise ConflictError(
-                f"the job {job_id} has been {'pruned' if job is None else 'resumed'}", unchanged="nothing was cancelled"
-            )
+            now = "gone" if job is None else job.status
+            raise ConflictError(f"the job {job_id} is {now} by now", unchanged="nothing was cancelled")
         cancelled = replace(job, status=JobStatus.CANCELLED)
         cat.save_job(connection, cancelled)
     return cancelled
@@ -169,21 +169,7 @@ def _settle(catalog: cat.Catalog) -> None:
         cat.interrupt_running(connection, besides=catalog.running)
 
 
-def _is_lost(base: KnowledgeBase) -> bool:
-    """Whether no other process can be running a job."""
-    return base.is_owner or base.other_owner() is None
-
-
-def _seen(base: KnowledgeBase, job: Job, *, lost: bool) -> Job:
-    """Return the job as it is: one that still says running, while nobody can be running it, was interrupted."""
-    assert base.catalog is not None
-    if job.status is JobStatus.RUNNING and lost and job.id not in base.catalog.running:
-        return replace(job, status=JobStatus.INTERRUPTED)
-    return job
-
-
-def _stored_as(status: JobStatus | None, *, lost: bool) -> tuple[JobStatus, ...] | None:
-    """Return what the catalog may say of a job that is seen with this status."""
-    if status is None:
-        return None
-    return (status, JobStatus.RUNNING) if lost and status is JobStatus.INTERRUPTED else (status,)
+def _alive(base: KnowledgeBase, catalog: cat.Catalog) -> set[str] | None:
+    """Return the jobs that are running, or None when another process may run any that says so."""
+    # A copy: a job that ends while the catalog is being read has ended, and was not lost.
+    return set(catalog.running) if base.is_owner or base.other_owner() is None else None

@@ -11,7 +11,9 @@ import click
 import pytest
 
 from kb import config
+from kb.catalog import JobStatus
 from kb.cli.importing import import_
+from kb.cli.jobs import jobs
 from kb.cli.main import COMMANDS
 from kb.errors import KBError
 from kb.filters import parse
@@ -48,6 +50,15 @@ def words_in_code(text: str) -> set[str]:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_in_the_readme(command: str) -> None:
     assert command in words_in_code(section("Commands"))
+
+
+def test_every_status_and_command_of_jobs_is_documented() -> None:
+    page = (ROOT / "docs" / "jobs.md").read_text()
+    diagram = page.partition("```\n")[2].partition("```")[0]
+    assert [status for status in JobStatus if not re.search(rf"\b{status}\b", diagram)] == []
+    assert [
+        name for name in jobs.commands if f"| `kb jobs {name}" not in page and f"`kb jobs {name}`" not in page
+    ] == []
 
 
 @pytest.mark.parametrize(

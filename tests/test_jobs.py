@@ -35,10 +35,10 @@ def rows(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def failed(articles: kb.Collection, encoder: FakeEncoder, rows: Path) -> Job:
-    encoder.fail_on = "number200."
+    encoder.dies_on = "number200."
     with pytest.raises(EncoderError):
         articles.import_file(rows)
-    encoder.fail_on = None
+    encoder.dies_on = None
     return articles._base.jobs()[0]
 
 
@@ -156,7 +156,7 @@ def test_jobs_are_listed_by_what_they_are_seen_as(base: kb.KnowledgeBase, failed
     # Nobody runs it: this process owns the knowledge base, and does something else.
     assert [job.status for job in base.jobs()] == [JobStatus.INTERRUPTED]
     assert base.jobs(status=JobStatus.INTERRUPTED) == [replace(failed, status=JobStatus.INTERRUPTED)]
-    assert (base.count_jobs(status=JobStatus.INTERRUPTED), base.count_jobs(status=JobStatus.RUNNING)) == (1, 1)
+    assert (base.count_jobs(status=JobStatus.INTERRUPTED), base.count_jobs(status=JobStatus.RUNNING)) == (1, 0)
     assert base.resume(failed.id).status is JobStatus.DONE
 
 
@@ -194,7 +194,7 @@ def test_a_finished_job_is_not_cancelled(base: kb.KnowledgeBase, articles: kb.Co
     with pytest.raises(ConflictError) as raised:
         base.cancel(job.id)
     assert (str(raised.value), raised.value.unchanged, raised.value.hint) == (
-        f"the job {job.id} is done already",
+        f"the job {job.id} is already done",
         "nothing was cancelled",
         f"kb jobs undo {job.id} takes back what it did",
     )

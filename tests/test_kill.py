@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import random
 import re
 import signal
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,19 +45,21 @@ def make_base(folder: Path) -> Path:
     return folder
 
 
-def start(root: Path, *arguments: str, program: Sequence[str] = ("-m", "kb")) -> subprocess.Popen[bytes]:
+def start(
+    root: Path, *arguments: str, program: Sequence[str] = ("-m", "kb"), stderr: int = subprocess.PIPE
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, *program, *arguments],
         env={**os.environ, "KB_HOME": str(root), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
     )
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=100)
-    return process.returncode, out.decode(), err.decode()
+    return process.returncode, out.decode(), (err or b"").decode()
 
 
 def state(root: Path) -> dict[str, Any]:
@@ -148,9 +151,9 @@ def test_faults_A1_A2_A3_C2_kills_lose_nothing(tmp_path: Path, rows: Path, undis
             assert list(base.verify(full=True)) == []
 
 
-def start_slow(root: Path, *arguments: str, seconds: float) -> subprocess.Popen[bytes]:
+def start_slow(root: Path, *arguments: str, seconds: float, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
     """Start a command whose model takes its time: so many seconds for each text after the first batch."""
-    return start(root, *arguments, program=["-c", SLOW.replace("SECONDS", str(seconds))])
+    return start(root, *arguments, program=["-c", SLOW.replace("SECONDS", str(seconds))], stderr=stderr)
 
 
 SLOW: Final = """
@@ -210,6 +213,26 @@ def test_faults_A9_a_stopped_import_says_how_to_go_on(
     assert re.search(r'"status": "partial", "read": 3000, "new": 2994, ', out)
     assert state(root) == state(undisturbed[0])
     assert reject_text(root) == reject_text(undisturbed[0])
+
+
+def test_faults_A9_the_bar_of_a_terminal_does_not_hide_how_to_go_on(tmp_path: Path, rows: Path) -> None:
+    root = make_base(tmp_path / "base")
+    terminal, screen = pty.openpty()
+    process = start_slow(root, "import", str(rows), seconds=0.01, stderr=screen)
+    os.close(screen)
+    wait_for_rows(root, process)
+    process.send_signal(signal.SIGINT)
+    shown = b""
+    with suppress(OSError):  # which is how a terminal ends
+        while part := os.read(terminal, 65_536):
+            shown += part
+    os.close(terminal)
+    assert (finish(process)[:2], "Traceback" in shown.decode()) == ((130, ""), False)
+    with kb.open(root) as base:
+        (job,) = base.jobs()
+    lines = [re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", line).strip() for line in shown.decode().split("\n")]
+    assert "finishing the batch … press Ctrl-C again to stop at once" in lines
+    assert lines[-2].endswith(f" % of the input; go on with: kb jobs resume {job.id}")
 
 
 @pytest.mark.parametrize(("second", "code", "last"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, None)])
@@ -310,7 +333,7 @@ def test_faults_C12_a_running_job_is_cancelled_by_another_process(tmp_path: Path
     code, _, err = finish(start(root, "jobs", "resume", job.id))
     assert (code, err.splitlines()[0]) == (1, f"error: the job {job.id} is cancelled: it cannot be resumed")
     code, _, err = finish(start(root, "jobs", "cancel", job.id))
-    assert (code, err.splitlines()[0]) == (1, f"error: the job {job.id} is cancelled already")
+    assert (code, err.splitlines()[0]) == (1, f"error: the job {job.id} is already cancelled")
     code, _, err = finish(start(root, "jobs", "undo", job.id, "--yes"))
     assert (code, err) == (0, "")
     with kb.open(root) as base:

@@ -185,12 +185,12 @@ def test_undoing_is_all_or_nothing(
         connection.exec_driver_sql(
             "DELETE FROM vectors WHERE id NOT IN (SELECT vector_id FROM chunks)"
         )  # as a purge does
-    encoder.fail_on = "Another"
+    encoder.dies_on = "Another"
     with pytest.raises(EncoderError):
         base.undo(undone.id)
     assert (contents(articles), actions(articles, "text"), len(base.jobs())) == (before, revisions, 2)
     assert is_sound(base)
-    encoder.fail_on = None
+    encoder.dies_on = None
     assert base.undo(undone.id).counts == Counts(read=4, new=2, updated=1, fields_only=1, embedded=3)
     assert is_sound(base)
 
@@ -199,10 +199,10 @@ def test_an_interrupted_or_failed_job_is_undone_and_ends_there(
     base: kb.KnowledgeBase, articles: kb.Collection, encoder: FakeEncoder, tmp_path: Path
 ) -> None:
     path = save(tmp_path / "in.jsonl", [article(f"a{n}", title=f"number{n}.") for n in range(300)])
-    encoder.fail_on = "number200."
+    encoder.dies_on = "number200."
     with pytest.raises(EncoderError):
         articles.import_file(path)
-    encoder.fail_on = None
+    encoder.dies_on = None
     (job,) = base.jobs()
     assert job.status is JobStatus.FAILED
     assert base.undo(job.id).counts.removed == job.counts.new == articles.count() + job.counts.new
@@ -255,6 +255,7 @@ def come_from(base: kb.KnowledgeBase, source: str, keys: dict[str, int], job: st
         for key, revision in keys.items():
             connection.execute(origins.delete().where(origins.c.source == source, origins.c.key == key))
             row = {"collection_id": 1, "source": source, "key": key, "revision": revision, "job_id": job}
+            row["fields_hash"] = b""
             connection.execute(origins.insert().values(row))
 
 

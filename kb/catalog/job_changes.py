@@ -123,7 +123,7 @@ def follow_origins(
         by: The job that undoes it.
     """
     by_key = {change.key: change for change in undone}
-    now = _revisions(connection, collection_id, list(by_key))
+    now = _states(connection, collection_id, list(by_key))
     # By source and key, as the primary key is; by key alone, every call would read all origins.
     query = select(origins).where(
         origins.c.collection_id == collection_id, origins.c.source.in_(sources), origins.c.key.in_(list(by_key))
@@ -135,9 +135,11 @@ def follow_origins(
         if change.before is None:
             stale.append(place)
         elif row.revision == change.first - 1:
-            moved.append(place | {"to": now[row.key]})
+            moved.append(place | {"to": now[row.key][0], "hash": now[row.key][1]})
         elif (row.source, row.job_id) == (source, job_id):
-            moved.append(place | {"to": change.first - 1 if change.was_edited else now[row.key]})
+            # Of an edited one the source has said nothing that the document still is.
+            to, said = (change.first - 1, b"") if change.was_edited else now[row.key]
+            moved.append(place | {"to": to, "hash": said})
     here = and_(
         origins.c.collection_id == collection_id,
         origins.c.source == bindparam("at_source"),
@@ -146,20 +148,22 @@ def follow_origins(
     if stale:
         connection.execute(delete(origins).where(here), stale)
     if moved:
-        connection.execute(update(origins).where(here).values(revision=bindparam("to"), job_id=by), moved)
+        values = {"revision": bindparam("to"), "fields_hash": bindparam("hash"), "job_id": by}
+        connection.execute(update(origins).where(here).values(values), moved)
     back = [change.key for change in undone if change.before is not None and change.after is None]
     if source is not None and back:
         connection.execute(
             insert(origins).values(collection_id=collection_id, source=source, job_id=by).on_conflict_do_nothing(),
-            [{"key": key, "revision": now[key]} for key in back],
+            [{"key": key, "revision": now[key][0], "fields_hash": now[key][1]} for key in back],
         )
 
 
-def _revisions(connection: Connection, collection_id: int, keys: Sequence[str]) -> dict[str, int]:
-    query = select(documents.c.key, documents.c.revision).where(
+def _states(connection: Connection, collection_id: int, keys: Sequence[str]) -> dict[str, tuple[int, bytes]]:
+    """Return the revision and the hash of the fields of those of the documents that exist."""
+    query = select(documents.c.key, documents.c.revision, documents.c.fields_hash).where(
         documents.c.collection_id == collection_id, documents.c.key.in_(keys)
     )
-    return {row.key: row.revision for row in connection.execute(query)}
+    return {row.key: (row.revision, row.fields_hash) for row in connection.execute(query)}
 
 
 def _is(

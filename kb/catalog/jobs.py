@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import case, delete, false, func, insert, select, update
 
 from kb.catalog.engine import now
 from kb.catalog.tables import collections, jobs, rejects
@@ -18,7 +18,7 @@ from kb.catalog.tables import collections, jobs, rejects
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sqlalchemy import Connection, Row, Select
+    from sqlalchemy import ColumnElement, Connection, Row, Select
 
 MAX_STORED_REJECTS: Final = 10_000
 KEPT_JOBS: Final = 1_000
@@ -189,33 +189,38 @@ def interrupt_running(connection: Connection, *, besides: Collection[str] = ()) 
     connection.execute(update(jobs).where(lost).values(status=JobStatus.INTERRUPTED))
 
 
-def find_job(connection: Connection, job_id: str) -> Job | None:
-    """Return the job of that id, or None."""
+def find_job(connection: Connection, job_id: str, *, alive: Collection[str] | None = None) -> Job | None:
+    """Return the job of that id, or None; as ``list_jobs``."""
     row = connection.execute(_query().where(jobs.c.id == job_id)).first()
-    return None if row is None else _job(row)
+    return None if row is None else _job(row, alive)
 
 
 def list_jobs(
-    connection: Connection, *, statuses: Collection[JobStatus] | None = None, limit: int | None = None
+    connection: Connection,
+    *,
+    status: JobStatus | None = None,
+    alive: Collection[str] | None = None,
+    limit: int | None = None,
 ) -> list[Job]:
-    """Return the newest jobs, newest first.
+    """Return the newest jobs, newest first, as they are: of those that say running, the dead are interrupted.
 
     Args:
         connection: In a transaction.
-        statuses: Only these; None for all.
+        status: Only these; None for all.
+        alive: The ids of those that are running; None to believe what they say.
         limit: The most jobs; None for all.
     """
     query = _query().order_by(jobs.c.started.desc(), jobs.c.id.desc()).limit(limit)
-    if statuses is not None:
-        query = query.where(jobs.c.status.in_(statuses))
-    return [_job(row) for row in connection.execute(query)]
+    if status is not None:
+        query = query.where(_status(alive) == status)
+    return [_job(row, alive) for row in connection.execute(query)]
 
 
-def count_jobs(connection: Connection, *, statuses: Collection[JobStatus] | None = None) -> int:
+def count_jobs(connection: Connection, *, status: JobStatus | None = None, alive: Collection[str] | None = None) -> int:
     """Return how many jobs there are; as ``list_jobs``."""
     query = select(func.count()).select_from(jobs)
-    if statuses is not None:
-        query = query.where(jobs.c.status.in_(statuses))
+    if status is not None:
+        query = query.where(_status(alive) == status)
     return int(connection.execute(query).scalar_one())
 
 
@@ -249,12 +254,20 @@ def _query() -> Select[Any]:
     return select(jobs, collections.c.name.label("collection")).join(collections)
 
 
-def _job(row: Row[Any]) -> Job:
+def _status(alive: Collection[str] | None) -> ColumnElement[str]:
+    dead = false() if alive is None else (jobs.c.status == JobStatus.RUNNING) & jobs.c.id.not_in(alive)
+    return case((dead, JobStatus.INTERRUPTED.value), else_=jobs.c.status)
+
+
+def _job(row: Row[Any], alive: Collection[str] | None) -> Job:
+    status = JobStatus(row.status)
+    if status is JobStatus.RUNNING and alive is not None and row.id not in alive:
+        status = JobStatus.INTERRUPTED
     return Job(
         id=row.id,
         collection=row.collection,
         kind=row.kind,
-        status=JobStatus(row.status),
+        status=status,
         request=row.request,
         counts=Counts(**{f.name: getattr(row, f.name) for f in fields(Counts)}),
         rejects=row.rejects_path,

@@ -9,7 +9,7 @@ import click
 
 from kb.cli import render
 from kb.cli.options import Shared, shared
-from kb.cli.running import exit_code, percent, print_job, run_steps
+from kb.cli.running import exit_code, percent, print_job, run_steps, working
 from kb.cli.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _STATUSES: Final = ("running", "done", "partial", "failed", "interrupted", "cancelled")
 _SHOWN: Final = 20
 """How many jobs a table lists unless told otherwise."""
+_WHOLE: Final = "finishing the undo … press Ctrl-C again to stop at once: then all of it is undone, or nothing"
 
 
 @click.group(invoke_without_command=True)
@@ -168,7 +169,7 @@ def undo(options: Shared, job_id: str, force: bool, yes: bool) -> int:
         if plan.touched and (force or not plan.conflicts) and not yes and not _is_confirmed(plan):
             options.note("nothing was undone")
             return 1
-        with stoppable("" if options.quiet else "an undo is written as a whole … press Ctrl-C again to drop it"):
+        with stoppable("" if options.quiet else _WHOLE), working(options, f"undoing {job_id}"):
             job = base.undo(job_id, force=force)
     if options.format == "table":
         print(f"undid {job_id}: {_outcome(plan, did=True)}")
@@ -215,7 +216,7 @@ def _list(options: Shared, status: str | None, limit: int | None) -> None:
 
 def _row(job: Job) -> dict[str, object]:
     details = _details(job)
-    names = [f"undo of {details['undoes']}"] if details["undoes"] else details["input"]
+    names = [f"undo of …{details['undoes'][-6:]}"] if details["undoes"] else details["input"]
     part = f" {details['percent']} %" if str(job.status) == "running" and details["percent"] is not None else ""
     return {
         "job": job.id,
@@ -261,6 +262,7 @@ def _details(job: Job) -> dict[str, Any]:
 def _figures(job: Job) -> dict[str, str]:
     """Return what a person wants to know of a job, in words."""
     details = _details(job)
+    is_undo = details["undoes"] is not None
     rate = job.counts.read / job.seconds if job.seconds else 0.0
     left = None
     if str(job.status) == "running" and job.total and job.position:
@@ -273,12 +275,12 @@ def _figures(job: Job) -> dict[str, str]:
         "input": render.short(details["input"], 500),
         "undoes": details["undoes"] or "",
         "source": job.source or "",
-        "read": f"{render.counted(job.counts.read, 'row')}{part}",
+        "read": "" if is_undo else f"{render.counted(job.counts.read, 'row')}{part}",
         "outcome": _sum(job),
         "embedded": render.counted(job.counts.embedded, "text"),
         "rejects": job.rejects or "",
         "started": f"{job.started[:19].replace('T', ' ')} UTC by {render.short(job.who)}",
-        "took": f"{_duration(job.seconds)}, {rate:,.0f} rows/s",
+        "took": _duration(job.seconds) + ("" if is_undo else f", {rate:,.0f} rows/s"),
         "time left": "" if left is None else f"about {_duration(left)}",
         "error": render.short(job.error or "", 500),
     }

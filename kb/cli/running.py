@@ -107,6 +107,18 @@ def _shown(options: Shared) -> Iterator[Callable[[Progress], None]]:
 
 
 @contextmanager
+def working(options: Shared, message: str) -> Iterator[None]:
+    """Show that something is being done that tells nothing of its progress; nothing when quiet or not on a terminal."""
+    if options.quiet or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(message):
+        yield
+
+
+@contextmanager
 def _bar() -> Iterator[Callable[[Progress], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn

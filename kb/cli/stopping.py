@@ -45,6 +45,7 @@ def stoppable(message: str) -> Iterator[Stop]:
         message: Printed to stderr at the first signal; may be empty.
     """
     stop = Stop()
+    stream = sys.stderr  # before a bar puts its own in place
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if stop.is_wanted:
@@ -55,8 +56,8 @@ def stoppable(message: str) -> Iterator[Stop]:
         if message:
             # Not print(): the handler may run in the middle of another write to the same stream. On a terminal, a bar
             # or the echo of Ctrl-C stands on the line.
-            start = "\n" if sys.stderr.isatty() else ""
-            os.write(sys.stderr.fileno(), f"{start}{message}\n".encode(sys.stderr.encoding, "replace"))
+            start = "\n" if stream.isatty() else ""
+            os.write(stream.fileno(), f"{start}{message}\n".encode(stream.encoding, "replace"))
 
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -60,7 +60,7 @@ def batches(run: Run, source: Source, columns: Columns, *, number: int) -> Itera
         else:
             batch.documents.append(outcome)
             batch.rows.append(row)
-        batch.size += len(row.raw) if isinstance(row.raw, str) else 0
+        batch.size += _size(row)
         if batch.read >= run.batch_rows or batch.size >= MAX_BATCH_SIZE:
             began = time.monotonic()
             yield batch
@@ -71,6 +71,13 @@ def batches(run: Run, source: Source, columns: Columns, *, number: int) -> Itera
         yield batch
 
 
+def _size(row: Row) -> int:
+    """Return how many characters a row holds, nearly: the rows of tables have no text of their own."""
+    if isinstance(row.raw, str):
+        return len(row.raw)
+    return sum(len(value) for value in row.values.values() if isinstance(value, str))
+
+
 def reject(run: Run, source: Source, batch: Batch, row: Row, one: Reject) -> None:
     """Add a row to what a batch rejects, and to the reject file."""
     batch.rejects.append(one)
@@ -79,7 +86,7 @@ def reject(run: Run, source: Source, batch: Batch, row: Row, one: Reject) -> Non
     if run.rehearsal is not None:
         return
     if run.writer is None:
-        path = str(run.rejects_folder / f"{run.job.id}-{_short_name(source)}.rejects.{source.format}")
+        path = str(run.rejects_folder / f"{run.job.id}-{_short_name(source)}.rejects.{source.rejects}")
         run.writer = open_rejects(path, source, resume_at=None)
         run.job = replace(run.job, rejects=path)
     run.writer.write(row, one.reason)
@@ -146,5 +153,5 @@ def spelled_share(share: float) -> str:
 
 def _short_name(source: Source) -> str:
     """Return the input's name without folder and suffix; of a reject file, the name of what it came from."""
-    name = "input" if source.name.startswith("<") else source.name.rpartition("/")[2].partition(".")[0]
+    name = "input" if source.name.startswith("<") else source.name.rstrip("/").rpartition("/")[2].partition(".")[0]
     return _JOB_PREFIX.sub("", name)[:40] or "input"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kb.chunks import split
 from kb.errors import DocumentError, UsageError
 from kb.ingest.resolving import resolve, selected
-from kb.sources import open_source
+from kb.sources import expand_inputs, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,7 +80,7 @@ def preview_rows(
         raise UsageError(f"a preview shows at least one row, not {limit}")
     if not request.files:
         raise UsageError("no file to import is named")
-    sources = [open_source(name, request.reading) for name in request.files]
+    sources = [open_source(name, request.reading) for name in expand_inputs(request.files)]
     columns = [resolve(schema, request.mapping, s.columns or None, name=s.name, textual=s.textual) for s in sources]
     rows = ((s.name, its, row) for s, its in zip(sources, columns, strict=True) for row in selected(s, its))
     first: dict[str, tuple[int, str]] = {}

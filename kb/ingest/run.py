@@ -20,7 +20,7 @@ from kb.ingest.progress import Progress
 from kb.ingest.request import ImportRequest
 from kb.ingest.resolving import resolve
 from kb.ingest.state import Rehearsal, Run
-from kb.sources import open_frame, open_rejects, open_source
+from kb.sources import expand_inputs, open_frame, open_rejects, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -143,6 +143,7 @@ def resume_import(target: Target, job: Job, *, rejects_folder: Path) -> Generato
 
 def _opened(request: ImportRequest) -> tuple[ImportRequest, list[Source]]:
     """Open the inputs of a new import, and note where they are and what they are like."""
+    request = replace(request, files=expand_inputs(request.files))
     twice = [name for name in request.files if request.files.count(name) > 1]
     if twice:
         raise UsageError(f"{twice[0]} is named twice", unchanged="nothing was imported", hint="name each file once")
@@ -249,7 +250,7 @@ def _same_shape(sources: list[Source]) -> None:
 
 
 def _shape(source: Source) -> tuple[object, ...]:
-    return source.format, source.encoding, source.columns, source.delimiter
+    return source.rejects, source.encoding, source.columns, source.delimiter
 
 
 def _complete(run: Run, sources: list[Source]) -> None:

@@ -1,7 +1,8 @@
-"""Files, pipes, standard input and data frames → ``Row``; rejected rows → a file. Nothing here guesses types."""
+"""Files, folders, pipes, stdin and data frames → ``Row``; rejected rows → a file. Nothing here guesses types."""
 
 from __future__ import annotations
 
+from kb.sources.folder import expand_inputs
 from kb.sources.frame import FrameSource, open_frame
 from kb.sources.input import SourceFingerprint
 from kb.sources.json_text import read_object
@@ -25,6 +26,7 @@ __all__ = [
     "Row",
     "Source",
     "SourceFingerprint",
+    "expand_inputs",
     "export_format",
     "open_frame",
     "open_rejects",

@@ -17,26 +17,38 @@ if TYPE_CHECKING:
     from kb.sources.input import Input
 
 _MAGIC: Final = (
-    (rb"\x1f\x8b", "gzip-compressed", "unpack it first: gunzip"),
-    (rb"\x28\xb5\x2f\xfd", "zstd-compressed", "unpack it first: unzstd"),
-    (rb"BZh\d1AY&SY", "bzip2-compressed", "unpack it first: bunzip2"),
-    (rb"\xfd7zXZ\x00", "xz-compressed", "unpack it first: unxz"),
-    (rb"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it first"),
-    (rb"PK\x03\x04(?=.*xl/)", "an Excel workbook (xlsx)", "export the sheet as CSV"),
-    (rb"PK\x03\x04(?=.*word/)", "a Word document (docx)", "export its table as CSV"),
-    (rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis", "an OpenDocument file", "export the sheet as CSV"),
-    (rb"PK[\x03\x05]", "a zip archive", "unpack it first: unzip"),
-    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Word file (xls, doc)", "export the sheet as CSV"),
-    (rb"%PDF-", "a PDF", "export its text or table first"),
-    (rb"SQLite format 3\x00", "an SQLite database", "export the table as CSV"),
-    (rb"PAR1[\x00-\x1f]", "a Parquet file", "read it with pandas and import the data frame"),
-    (rb"ARROW1\x00\x00", "an Arrow file", "read it with pandas and import the data frame"),
-    (rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a", "an image", ""),
+    (rb"\x1f\x8b", "gzip-compressed twice", "unpack it once: gunzip", None),
+    (rb"\x28\xb5\x2f\xfd", "zstd-compressed twice", "unpack it once: unzstd", None),
+    (rb"BZh\d1AY&SY", "bzip2-compressed", "unpack it first: bunzip2", None),
+    (rb"\xfd7zXZ\x00", "xz-compressed", "unpack it first: unxz", None),
+    (rb"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it first", None),
+    (rb"PK\x03\x04(?=.*xl/)", "an Excel workbook (xlsx)", "add --input excel", Format.EXCEL),
+    (rb"PK\x03\x04(?=.*word/)", "a Word document (docx)", "export its table as CSV", None),
+    (rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis", "an OpenDocument file", "export the sheet as CSV", None),
+    (rb"PK[\x03\x05]", "a zip archive", "unpack it first: unzip", None),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Word file (xls, doc)", "save it as xlsx or CSV", None),
+    (rb"%PDF-", "a PDF", "export its text or table first", None),
+    (rb"SQLite format 3\x00", "an SQLite database", "add --input sqlite, and a query with --sql", Format.SQLITE),
+    (rb"PAR1[\x00-\x1f]", "a Parquet file", "add --input parquet", Format.PARQUET),
+    (rb"ARROW1\x00\x00", "an Arrow file", "read it with pyarrow and import the table", None),
+    (rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a", "an image", "", None),
 )
 _MARKUP: Final = (
     (r"\s*<(?:!doctype\s+html|html|head|body|table)[\s>]", "an HTML page", "save the data itself, not the page"),
     (r"\s*<\?xml\s", "an XML document", "convert it to CSV or JSON first"),
 )
+CALLED: Final = {
+    Format.CSV: "CSV",
+    Format.TSV: "TSV",
+    Format.JSON: "JSON",
+    Format.JSONL: "JSON Lines",
+    Format.PARQUET: "Parquet",
+    Format.EXCEL: "an Excel workbook",
+    Format.SQLITE: "an SQLite database",
+    Format.MARKDOWN: "Markdown",
+}
+"""Formats as messages call them."""
+_STARTS: Final = {Format.PARQUET: b"PAR1", Format.EXCEL: b"PK", Format.SQLITE: b"SQLite format 3\0"}
 _JSON: Final = re.compile(r"\s*(\{\s*[\"}]|\[\s*[\[{\]])")
 _BOMS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -74,10 +86,9 @@ def inspect(opened: Input, format: Format, encoding: str | None) -> Content:
         SourceError: It is something else, or in another encoding.
         UsageError: There is no such encoding.
     """
-    for magic, what, hint in _MAGIC:
-        if re.match(magic, opened.head, re.DOTALL):
-            raise source_error(f"{opened.name} is {what}, not {_called(format)}", hint)
-    codec = _codec(encoding)
+    if error := kind_error(opened, format):
+        raise error
+    codec = codec_name(encoding)
     if codec == "utf-8":
         _check_utf16(opened)
         if opened.head.startswith(codecs.BOM_UTF8):
@@ -86,11 +97,32 @@ def inspect(opened: Input, format: Format, encoding: str | None) -> Content:
     _check_share(opened, content)
     for markup, what, hint in _MARKUP:
         if re.match(markup, content.text, re.IGNORECASE):
-            raise source_error(f"{opened.name} is {what}, not {_called(format)}", hint)
+            raise source_error(f"{opened.name} is {what}, not {CALLED[format]}", hint)
     if format in (Format.CSV, Format.TSV) and (found := _JSON.match(content.text)):
         shape = "json" if found[1].startswith("[") else "jsonl"
-        raise source_error(f"{opened.name} is JSON, not {_called(format)}", f"add --input {shape}")
+        raise source_error(f"{opened.name} is JSON, not {CALLED[format]}", f"add --input {shape}")
     return content
+
+
+def check_kind(opened: Input, format: Format) -> None:
+    """Raise ``SourceError`` when an input does not begin as a file of a binary format does."""
+    if not opened.head:
+        raise source_error(f"{opened.name} is empty (0 bytes), not {CALLED[format]}")
+    if error := kind_error(opened, format):
+        raise error
+    if not opened.head.startswith(_STARTS[format]):
+        raise source_error(f"{opened.name} is not {CALLED[format]}", "name its format with --input")
+
+
+def kind_error(opened: Input, format: Format | None = None) -> SourceError | None:
+    """Return the error that says what an input is by its first bytes, when that is not ``format``; else None."""
+    for magic, what, hint, its_format in _MAGIC:
+        if re.match(magic, opened.head, re.DOTALL):
+            if its_format is not None and its_format is format:
+                return None
+            rest = "" if format is None else f", not {CALLED[format]}"
+            return source_error(f"{opened.name} is {what}{rest}", hint)
+    return None
 
 
 def encoding_error(opened: Input, content: Content) -> SourceError:
@@ -107,11 +139,12 @@ def encoding_error(opened: Input, content: Content) -> SourceError:
     )
 
 
-def _called(format: Format) -> str:
-    return "JSON Lines" if format is Format.JSONL else format.upper()
+def codec_name(encoding: str | None) -> str:
+    """Return the name of the codec that is meant; UTF-8 for None.
 
-
-def _codec(encoding: str | None) -> str:
+    Raises:
+        UsageError: There is no such encoding of text.
+    """
     if encoding is None:
         return "utf-8"
     try:

@@ -4,76 +4,57 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from kb.errors import UsageError
 from kb.sources.content import encoding_error
+from kb.sources.dialect import find_dialect
 from kb.sources.input import source_error
 from kb.sources.lines import LINE_BREAK, Lines, encoded_size, first_escaped, undecodable
 from kb.sources.quoted import QUOTED, unquote
 from kb.sources.row import RESERVED, Row
-from kb.sources.source import FileSource, Format
+from kb.sources.source import Format, TextSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kb.sources.content import Content
+    from kb.sources.dialect import Dialect
     from kb.sources.input import Input
+    from kb.sources.reading import Reading
     from kb.sources.row import Limits
 
-DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-_QUOTED: Final = re.compile(r'"(?:[^"]++|"")*+"?')
 _REASON_ROOM: Final = 64 * 1024
 _RESCAN_ROOM: Final = 64 * 1024 * 1024
 _LOOKAHEAD_ROWS: Final = 2
 _LOOKAHEAD_LINES: Final = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """How a file is written.
-
-    Attributes:
-        delimiter: What separates its cells.
-        sniffed: Whether that was read off the header rather than given.
-    """
-
-    delimiter: str
-    sniffed: bool
-
-    @property
-    def name(self) -> str:
-        """The delimiter in words."""
-        return DELIMITERS.get(self.delimiter, repr(self.delimiter))
-
-
-class CsvSource(FileSource):
+class CsvSource(TextSource):
     """A CSV or TSV file.
 
+    Where backslashes escape the quotes inside cells, the text of a row has them doubled: one spelling in the file of
+    rejected rows, whatever rows are in it.
+
     Attributes:
-        dialect: Its delimiter.
+        dialect: How it is written.
         header: The header's text without line ending and without the columns that the reject writer adds.
     """
 
     textual = True
 
-    def __init__(
-        self, opened: Input, content: Content, format: Format, limits: Limits, *, delimiter: str | None = None
-    ) -> None:
+    def __init__(self, opened: Input, content: Content, format: Format, reading: Reading, limits: Limits) -> None:
         super().__init__(opened, content, format, limits)
-        self.dialect = _dialect(content.text, format, delimiter)
+        self.dialect = find_dialect(content, format, reading)
         self.delimiter = self.dialect.delimiter
         self.header = ""
         self._leading = 0
         self._quoted: int | None = None
         self._header_lines = 0
-        self.columns = () if self.notes else self._read_header(content)
+        self.columns = () if self.blank else self._read_header(content, named=reading.header)
         if self.columns and self.dialect.sniffed and self.dialect.delimiter not in ",\t":
             self.notes.append(f"{self.name}: cells are separated by {self.dialect.name}")
-        # The limit is one for the whole process; what bounds a cell here is the size of the row.
-        csv.field_size_limit(2**31 - 1)
+        if self.dialect.escaped:
+            self.notes.append(f"{self.name}: quotes inside cells have a backslash before them")
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order; see ``Source.rows``."""
@@ -86,7 +67,7 @@ class CsvSource(FileSource):
             lines = Lines(stream, name=self.name, encoding=self.encoding, limit=limit)
             for _ in range(self._header_lines):
                 lines.next()
-            for line, text, cells, problem in _Records(lines, self.name, self.dialect.delimiter, limit):
+            for line, text, cells, problem in _Records(lines, self.name, self.dialect, limit):
                 number += 1
                 yield self._row(number, line, text, cells, problem)
         self.check_unchanged()
@@ -96,8 +77,10 @@ class CsvSource(FileSource):
     def _row(self, number: int, line: int, text: str, cells: list[str], problem: str | None) -> Row:
         columns = self.columns or ()
         if self._leading:
-            text = _without_cells(text, self._leading, self.dialect.delimiter)
+            text = self.dialect.without_cells(text, self._leading)
             cells = cells[self._leading :]
+        if self.dialect.escaped and problem is None:
+            text = self.dialect.write(cells)
         if problem is None and not (text.isascii() and len(text) <= self._limits.row_bytes and "\0" not in text):
             problem = self._text_problem(text, line)
         width = len(columns) + (self._quoted is not None)
@@ -121,31 +104,41 @@ class CsvSource(FileSource):
             return f"the row contains a NUL character in line {line + text.count(chr(10), 0, text.index(chr(0)))}"
         return undecodable(text, self.encoding, line)
 
-    def _read_header(self, content: Content) -> tuple[str, ...]:
-        lines = io.StringIO(content.text, newline="")
-        reader = csv.reader(lines, delimiter=self.dialect.delimiter, strict=True)
-        start = 1
-        try:
-            for cells in reader:
-                if len(cells) > 1 or (cells and cells[0].strip()):
-                    break
-                start = reader.line_num + 1
-            else:
-                raise source_error(f"{self.name}: the first megabyte holds only blank lines")
-        except csv.Error as error:
-            raise source_error(f"{self.name}: the header in line {start} cannot be read: {error}") from None
-        text = _physical(content.text, start, reader.line_num)
-        if first_escaped(text) is not None:
-            raise encoding_error(self._input, content)
+    def _read_header(self, content: Content, *, named: bool) -> tuple[str, ...]:
+        start, last, cells = self._first_record(content)
         while self._leading < len(cells) and self._leading < len(RESERVED) and cells[self._leading] in RESERVED:
             self._leading += 1
-        self._header_lines = reader.line_num
-        self.header = _without_cells(text, self._leading, self.dialect.delimiter)
+        if not named and not self._leading:
+            names = [f"column_{number}" for number in range(1, len(cells) + 1)]
+            self.header = self.dialect.write(names)
+            return self._checked_names(names)
+        # A file of rejected rows has a header, also where the file that they come from has none.
+        text = _physical(content.text, start, last)
+        if first_escaped(text) is not None:
+            raise encoding_error(self._input, content)
+        self._header_lines = last
         names = cells[self._leading :]
+        if self.dialect.escaped:
+            self.header = self.dialect.write(names)
+        else:
+            self.header = self.dialect.without_cells(text, self._leading)
         if QUOTED in names:
             self._quoted = names.index(QUOTED)
             names.pop(self._quoted)
         return self._checked_names(names)
+
+    def _first_record(self, content: Content) -> tuple[int, int, list[str]]:
+        """Return the first and last line of the first record that is not blank, and its cells."""
+        reader = self.dialect.read(lines := _Counting(content.text))
+        start = 1
+        try:
+            for cells in reader:
+                if len(cells) > 1 or (cells and cells[0].strip()):
+                    return start, lines.number, cells
+                start = lines.number + 1
+        except csv.Error as error:
+            raise source_error(f"{self.name}: the header in line {start} cannot be read: {error}") from None
+        raise source_error(f"{self.name}: the first megabyte holds only blank lines")
 
     def _checked_names(self, names: list[str]) -> tuple[str, ...]:
         if len(names) > self._limits.columns:
@@ -168,6 +161,19 @@ class CsvSource(FileSource):
         return tuple(names)
 
 
+class _Counting:
+    """The lines of a text, counted."""
+
+    def __init__(self, text: str) -> None:
+        self.number = 0
+        self._lines = io.StringIO(text, newline="")
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self.number += 1
+            yield line
+
+
 class _TooLongError(Exception):
     """The record being read has become too long to be one."""
 
@@ -175,10 +181,10 @@ class _TooLongError(Exception):
 class _Records:
     """Splits lines into records; a record that cannot be one costs its first line, and reading goes on after that."""
 
-    def __init__(self, lines: Lines, name: str, delimiter: str, limit: int) -> None:
+    def __init__(self, lines: Lines, name: str, dialect: Dialect, limit: int) -> None:
         self._lines = lines
         self._name = name
-        self._delimiter = delimiter
+        self._dialect = dialect
         # A quoted row over the limit must still be told from a quote that is never closed.
         self._lookahead = limit * _LOOKAHEAD_ROWS
         self._pending: list[str] = []
@@ -187,7 +193,7 @@ class _Records:
 
     def __iter__(self) -> Iterator[tuple[int, str, list[str], str | None]]:
         """Yield for each record its first line, its text without line ending, its cells and its problem."""
-        reader = csv.reader(self._feed(), delimiter=self._delimiter, strict=True)
+        reader = self._dialect.read(self._feed())
         while True:
             start = self._lines.number + 1
             self._pending = []
@@ -197,7 +203,7 @@ class _Records:
                 return
             except (csv.Error, _TooLongError) as error:
                 yield self._broken(start, error)
-                reader = csv.reader(self._feed(), delimiter=self._delimiter, strict=True)
+                reader = self._dialect.read(self._feed())
                 continue
             text = self._pending[0] if len(self._pending) == 1 else "".join(self._pending)
             text = text.rstrip("\r\n")
@@ -225,7 +231,7 @@ class _Records:
         if self._rescanned > _RESCAN_ROOM + 4 * (self._read - self._rescanned):
             raise source_error(
                 f"{self._name}: too many quotes that are never closed; the one in line {start} was the last tried",
-                "close the quotes, or double them inside a quoted cell",
+                "close the quotes, double them inside a quoted cell, or say that they enclose nothing: --quote ''",
                 midway=True,
             )
         if not rest and isinstance(error, _TooLongError):
@@ -241,19 +247,6 @@ class _Records:
         return start, first.rstrip("\r\n"), [], problem
 
 
-def _dialect(text: str, format: Format, delimiter: str | None) -> Dialect:
-    if delimiter is not None:
-        delimiter = "\t" if delimiter == "\\t" else delimiter
-        if len(delimiter) != 1 or delimiter in '"\r\n\0 ':
-            raise UsageError(f"{delimiter!r} cannot be a delimiter", hint="use one character, e.g. ; or |")
-        return Dialect(delimiter, sniffed=False)
-    if format is Format.TSV:
-        return Dialect("\t", sniffed=False)
-    bare = _QUOTED.sub("", text.lstrip("\r\n"))
-    header = LINE_BREAK.split(bare, maxsplit=1)[0]
-    return Dialect(max(DELIMITERS, key=header.count), sniffed=True)
-
-
 def _physical(text: str, first: int, last: int) -> str:
     """Return the given physical lines, from 1, without the ending of the last."""
     ends = [0]
@@ -264,15 +257,3 @@ def _physical(text: str, first: int, last: int) -> str:
     else:
         ends.append(len(text))
     return text[ends[first - 1] : ends[last]].rstrip("\r\n")
-
-
-def _without_cells(text: str, count: int, delimiter: str) -> str:
-    """Return a record's text after its first cells."""
-    at = 0
-    for _ in range(count):
-        quoted = _QUOTED.match(text, at)
-        end = text.find(delimiter, quoted.end() if quoted else at)
-        if end < 0:
-            return ""
-        at = end + len(delimiter)
-    return text[at:]

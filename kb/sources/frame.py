@@ -1,4 +1,4 @@
-"""Data frames → rows of Python values. The only module that imports pandas, and only inside functions."""
+"""Data frames → rows of Python values. Imports pandas and pyarrow, and only inside functions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from kb.errors import UsageError
-from kb.sources.input import source_error
-from kb.sources.row import Limits, Row
+from kb.sources.arrow import ArrowSource
+from kb.sources.plain import checked_names, plain, typed_row, whole
+from kb.sources.row import Limits
 from kb.sources.source import Format
 
 if TYPE_CHECKING:
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kb.sources.input import SourceFingerprint
+    from kb.sources.row import Row
 
 _BLOCK_ROWS: Final = 1000
-_EXACT: Final = 2**53  # up to here, every int has a float of its own
-_AS_THEY_ARE: Final = (str, bool, int, dict, dt.date)
+_AS_THEY_ARE: Final = (str, bool, int, dt.date)
 
 
 class FrameSource:
@@ -35,14 +36,20 @@ class FrameSource:
 
     def __init__(self, frame: pd.DataFrame, limits: Limits) -> None:
         self.name = "<data frame>"
-        self.format = Format.JSONL
+        self.format = self.rejects = Format.JSONL
         self.encoding = "utf-8"
         self.notes: list[str] = []
         self.position = 0
         self.delimiter: str | None = None
-        self.columns: tuple[str, ...] | None = _checked_names(list(frame.columns), limits)
+        self.columns: tuple[str, ...] | None = checked_names(
+            list(frame.columns),
+            limits,
+            what="the data frame",
+            hint="name every column by a string: frame.columns = [...]",
+        )
         self.total: int | None = len(frame)
         self._frame = frame
+        self._limits = limits
         if not len(frame):
             self.notes.append(f"{self.name} has no rows")
         if any(name is not None for name in frame.index.names):
@@ -57,10 +64,14 @@ class FrameSource:
         for start in range(0, len(self._frame), _BLOCK_ROWS):
             block = self._frame.iloc[start : start + _BLOCK_ROWS]
             lists = [block.iloc[:, i].tolist() for i in range(len(columns))]
-            for number in range(start + 1, start + len(block) + 1):
-                raw = [values[number - start - 1] for values in lists]
-                yield _row(number, columns, converters, raw)
+            for number, cells in enumerate(zip(*lists, strict=True), start=start + 1):
+                yield self._row(number, columns, converters, cells)
                 self.position = number
+
+    def _row(
+        self, number: int, columns: tuple[str, ...], converters: list[Callable[[Any], object]], cells: tuple[Any, ...]
+    ) -> Row:
+        return typed_row(number, number, columns, cells, converters, limits=self._limits)
 
     def fingerprint(self) -> SourceFingerprint | None:
         """Return None: a data frame cannot be found again by another process."""
@@ -70,52 +81,29 @@ class FrameSource:
         """Do nothing: a data frame is in the hands of the caller."""
 
 
-def open_frame(frame: object, *, limits: Limits = Limits()) -> FrameSource:
-    """Return a pandas data frame as a source.
+def open_frame(frame: object, *, limits: Limits = Limits()) -> FrameSource | ArrowSource:
+    """Return a table in memory as a source.
 
     Args:
-        frame: A ``pandas.DataFrame`` whose columns are named by different strings.
+        frame: A ``pandas.DataFrame``, a ``pyarrow.Table``, or anything with ``__arrow_c_stream__`` or ``to_pandas``;
+            its columns are named by different strings.
         limits: What it may measure.
 
     Raises:
-        UsageError: It is not a data frame.
+        UsageError: It is none of these.
         SourceError: Its columns cannot be used.
     """
     import pandas as pd
 
-    if not isinstance(frame, pd.DataFrame):
-        raise UsageError(f"a pandas data frame is needed, not {type(frame).__name__}")
-    return FrameSource(frame, limits)
+    if isinstance(frame, pd.DataFrame):
+        return FrameSource(frame, limits)
+    if hasattr(frame, "__arrow_c_stream__"):
+        import pyarrow as pa
 
-
-def _checked_names(names: list[object], limits: Limits) -> tuple[str, ...]:
-    if len(names) > limits.columns:
-        raise source_error(f"the data frame has {len(names):,} columns; the limit is {limits.columns:,}")
-    seen: set[str] = set()
-    for name in names:
-        if not isinstance(name, str) or not name.strip():
-            raise source_error(
-                f"the data frame has a column named {name!r}, which is not a name",
-                "name every column by a string: frame.columns = [...]",
-            )
-        if name in seen:
-            raise source_error(f"the data frame has two columns named '{name}'", "rename or drop one of them")
-        seen.add(name)
-    return tuple(str(name) for name in names)
-
-
-def _row(number: int, columns: tuple[str, ...], converters: list[Callable[[Any], object]], raw: list[Any]) -> Row:
-    values: dict[str, object] = {}
-    problems: list[str] = []
-    for name, convert, value in zip(columns, converters, raw, strict=True):
-        try:
-            values[name] = convert(value)
-        except (ValueError, OverflowError) as error:
-            problems.append(f"{name}: {error}")
-            values[name] = str(value)
-    if problems:
-        return Row(number, number, {}, values, "; ".join(problems))
-    return Row(number, number, values, values)
+        return ArrowSource(pa.table(frame), limits)
+    if hasattr(frame, "to_pandas") and isinstance(found := frame.to_pandas(), pd.DataFrame):
+        return FrameSource(found, limits)
+    raise UsageError(f"a pandas data frame or an Arrow table is needed, not {type(frame).__name__}")
 
 
 def _converter(column: pd.Series[Any]) -> Callable[[Any], object]:
@@ -134,8 +122,7 @@ def _converter(column: pd.Series[Any]) -> Callable[[Any], object]:
 def _whole(value: Any) -> object:
     """Return an int for a whole float, unless the float says more: that it is large, or a negative zero."""
     value = _python(value)
-    whole = isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT
-    return int(value) if whole and (value or math.copysign(1, value) > 0) else value
+    return whole(value) if isinstance(value, float) else value
 
 
 def _day(value: Any) -> object:
@@ -162,6 +149,6 @@ def _python(value: Any) -> object:
         return value.to_pydatetime()
     if isinstance(value, np.ndarray | list | tuple):
         return [_python(item) for item in value]
-    if isinstance(value, _AS_THEY_ARE):
-        return value
-    raise ValueError(f"{str(value)[:60]} is of type {type(value).__name__}, which is not supported; convert the column")
+    if isinstance(value, dict):
+        return {key: _python(item) for key, item in value.items()}
+    return value if isinstance(value, _AS_THEY_ARE) else plain(value)

@@ -1,4 +1,4 @@
-"""``Elements``: the texts of the members of one JSON list, streamed; the list itself is checked on the way."""
+"""``Elements``: the texts of the members of one JSON list, streamed; the document is checked on the way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from kb.errors import nearest
 from kb.sources.input import source_error
 from kb.sources.json_text import kind_of
 from kb.sources.lines import encoded_size
@@ -21,6 +22,7 @@ ARRAY_EXAMPLE: Final = '[{"id": "a1", "title": "…"}, …]'
 _BLOCK: Final = 256 * 1024
 _REASON_ROOM: Final = 64 * 1024
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
+_SHOWN_KEYS: Final = 20
 _STRUCTURE: Final = re.compile(r'["\[\]{},]')
 _STRING_REST: Final = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
 # Numbers are left as text: converting one of 5000 digits fails, and that is the matter of its row.
@@ -32,16 +34,25 @@ class Elements:
 
     A member over the size limit comes as None. What is wrong *inside* a well-formed member is left to its reader.
 
+    Args:
+        stream: The document.
+        name: Of the input, for messages.
+        encoding: The codec.
+        limits: What a member may measure.
+        path: The keys that lead from the document to the list; empty when the document is the list.
+
     Raises:
-        SourceError: While iterating: the document is not one well-formed list. Names the byte and the line.
+        SourceError: While iterating: the document is not well-formed, or there is no list. Names the byte and the line.
     """
 
-    def __init__(self, stream: BinaryIO, name: str, encoding: str, limits: Limits) -> None:
+    def __init__(self, stream: BinaryIO, name: str, encoding: str, limits: Limits, path: tuple[str, ...] = ()) -> None:
         self._stream = stream
         self._name = name
         self._encoding = encoding
         self._decoder = codecs.getincrementaldecoder(encoding)("surrogateescape")
         self._limit = 2 * limits.row_bytes + _REASON_ROOM
+        self._path = path
+        self._member = "value"
         self._text = ""
         self._at = 0
         self._ended = False
@@ -51,39 +62,105 @@ class Elements:
 
     def __iter__(self) -> Iterator[tuple[int, str | None]]:
         """Yield the first line and the text of each member."""
+        for depth in range(len(self._path)):
+            self._descend(depth)
         if self._peek() != "[":
             raise self._not_a_list()
+        self._member = "row"
         self._at += 1
         following = self._peek() != "]"
         while following:
             line = self._line_here()
             yield line, self._element(line)
-            following = self._another()
+            following = self._another("]")
         if self._peek() == "]":
             self._at += 1
+        self._member = "value"
+        for key in reversed(self._path):
+            self._leave(key)
         if (extra := self._peek()) != "":
+            what = f"something follows after the end of the {'document' if self._path else 'list'}"
             hint = "join the lists into one" if extra == "[" else "remove it"
-            raise self._error(self._at, "something follows after the end of the list", hint)
+            raise self._error(self._at, what, hint)
 
-    def _another(self) -> bool:
-        """Return whether another member follows, standing before it."""
+    def _descend(self, depth: int) -> None:
+        """Go to the value under the key of the path, passing over the members before it."""
+        where = ".".join(self._path[:depth])
+        place = f"'{where}'" if where else "the document"
+        if self._peek() != "{":
+            raise source_error(f"{self._name}: {place} is no object: there is no '{'.'.join(self._path)}' in it")
+        self._at += 1
+        keys: list[str] = []
+        following = self._peek() != "}"
+        while following:
+            key = self._key()
+            if key == self._path[depth]:
+                return
+            if len(keys) < _SHOWN_KEYS:
+                keys.append(key)
+            self._element(self._line_here())
+            following = self._another("}")
+        raise source_error(
+            f"{self._name}: there is no '{self._path[depth]}' in {place}", nearest(self._path[depth], keys)
+        )
+
+    def _leave(self, key: str) -> None:
+        """Pass over the members that follow after the value under the key, and the end of their object."""
+        while self._another("}"):
+            at = self._at
+            if self._key() == key:
+                raise self._error(at, f"the key '{key}' appears twice")
+            self._element(self._line_here())
+        self._at += 1
+
+    def _key(self) -> str:
+        """Return the key of the next member of an object, standing before its value."""
+        if self._peek() != '"':
+            raise self._error(self._at, "expected a key in double quotes")
+        while True:
+            end = self._string_end(self._at + 1)
+            if end < len(self._text):
+                break
+            if len(self._text) - self._at > self._limit:
+                raise self._error(self._at, "the key is too long")
+            if not self._more():
+                raise self._error(self._at, "the document breaks off within a key")
+        start, self._at = self._at, end + 1
+        try:
+            key = str(_PLAIN.raw_decode(self._text, start)[0])
+        except json.JSONDecodeError as error:
+            raise self._error(error.pos, error.msg) from None
+        if self._peek() != ":":
+            raise self._error(self._at, "expected ':'")
+        self._at += 1
+        self._peek()
+        return key
+
+    def _another(self, end: str) -> bool:
+        """Return whether another member follows before the end, standing before it."""
         found = self._peek()
-        if found == "]":
+        if found == end:
             return False
         if found == "":
-            raise self._error(self._at, "the list breaks off: its ']' is missing")
+            raise self._broken_off(end)
         if found != ",":
-            raise self._error(self._at, "expected ',' or ']'")
+            raise self._error(self._at, f"expected ',' or '{end}'")
         comma = self._at
         self._at += 1
-        if self._peek() == "]":
-            raise self._error(comma, "the ',' before ']' has nothing after it")
+        if self._peek() == end:
+            raise self._error(comma, f"the ',' before '{end}' has nothing after it")
         return True
+
+    def _broken_off(self, end: str) -> SourceError:
+        return self._error(self._at, f"{self._whole()} breaks off: its '{end}' is missing")
+
+    def _whole(self) -> str:
+        return "the list" if self._member == "row" else "the document"
 
     def _element(self, line: int) -> str | None:
         following = self._peek()
         if following == "":
-            raise self._error(self._at, "the list breaks off: its ']' is missing")
+            raise self._broken_off("]" if self._member == "row" else "}")
         if following == "{":
             try:
                 _, end = _PLAIN.raw_decode(self._text, self._at)
@@ -120,7 +197,8 @@ class Elements:
                 pos -= self._at
                 if not self._more():
                     self._refuse_malformed(dropped=dropped)
-                    raise self._error(self._at, f"the list breaks off within the row that starts in line {line}")
+                    what = f"{self._whole()} breaks off within the {self._member} that starts in line {line}"
+                    raise self._error(self._at, what)
         start, self._at = self._at, pos
         return None if dropped or pos - start > self._limit else self._checked(start, pos)
 
@@ -197,16 +275,35 @@ class Elements:
         return source_error(f"{self._name}: line {line}, byte {offset:,}: {what}", hint)
 
     def _not_a_list(self) -> SourceError:
+        whole = True
         try:
             value, end = _PLAIN.raw_decode(self._text, self._at)
         except (ValueError, RecursionError):
-            if self._text[self._at] != "{":
+            if self._text[self._at : self._at + 1] != "{":
                 return self._error(self._at, "this is not JSON", f"write a list of objects: {ARRAY_EXAMPLE}")
-            value, end = {}, len(self._text)
+            whole, value, end = False, {}, len(self._text)
         rest = self._text[end:].lstrip()
-        if isinstance(value, dict) and rest.startswith("{"):
+        if isinstance(value, dict) and rest.startswith("{") and not self._path:
             return source_error(f"{self._name} holds one object after another, not a list", "add --input jsonl")
         what = kind_of(value) if self._text[self._at] not in "-0123456789" else "a number"
-        return source_error(
-            f"{self._name} holds {what}, not a list of objects", f"write a list of objects: {ARRAY_EXAMPLE}"
-        )
+        hint = f"write a list of objects: {ARRAY_EXAMPLE}"
+        if isinstance(value, dict) and (lists := _lists_in(value, ".".join(self._path))):
+            hint = f"say which list in it is meant: --records {' or '.join(lists[:3])}"
+        elif not whole:
+            hint = "say which list in it is meant, e.g. --records response.items"
+        place = f" under '{'.'.join(self._path)}'" if self._path else ""
+        return source_error(f"{self._name} holds {what}{place}, not a list of objects", hint)
+
+
+def _lists_in(value: dict[str, object], place: str) -> list[str]:
+    """Return the paths to the lists of objects in an object, nearest first."""
+    found: list[str] = []
+    objects = [(place, value)]
+    for where, members in objects:
+        for key, member in members.items():
+            path = f"{where}.{key}" if where else key
+            if isinstance(member, list) and member and isinstance(member[0], dict):
+                found.append(path)
+            elif isinstance(member, dict):
+                objects.append((path, member))
+    return found

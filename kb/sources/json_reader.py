@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +11,7 @@ from kb.sources.json_elements import Elements
 from kb.sources.json_text import read_object
 from kb.sources.lines import Lines
 from kb.sources.row import Row
-from kb.sources.source import FileSource, Format
+from kb.sources.source import Format, TextSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 LINES_EXAMPLE: Final = '{"id": "a1", "title": "…"}'
 _LIST_START: Final = re.compile(r"\s*\[\s*(?:\{|[\r\n])")
+_OBJECT_START: Final = re.compile(r"(?:^|[\r\n])[ \t]*\{")
 _SPREAD_START: Final = re.compile(r"\s*\{[ \t]*[\r\n]")
 _REASON_ROOM: Final = 64 * 1024
 
 
-class JsonLinesSource(FileSource):
+class JsonLinesSource(TextSource):
     """One object a line."""
 
     textual = False
@@ -35,6 +37,10 @@ class JsonLinesSource(FileSource):
         super().__init__(opened, content, format, limits)
         if _LIST_START.match(content.text):
             raise source_error(f"{self.name} is one JSON list, not one object a line", "add --input json")
+        if not (self.blank or _OBJECT_START.search(content.text)):
+            raise source_error(
+                f"{self.name} is not JSON Lines: no line holds an object", f"write {LINES_EXAMPLE} in each"
+            )
         if _SPREAD_START.match(content.text):
             raise source_error(
                 f"{self.name} holds an object that is spread over several lines",
@@ -64,14 +70,23 @@ class JsonLinesSource(FileSource):
         self.check_unchanged()
 
 
-class JsonArraySource(FileSource):
-    """One list of objects."""
+class JsonArraySource(TextSource):
+    """One list of objects: the document, or a list somewhere in it.
+
+    Attributes:
+        opening: What stands before the members of the list where the same call is to find them.
+        closing: What stands after them.
+    """
 
     textual = False
 
-    def __init__(self, opened: Input, content: Content, format: Format, limits: Limits) -> None:
-        super().__init__(opened, content, format, limits)
-        self._checked = bool(self.notes)
+    def __init__(self, opened: Input, content: Content, limits: Limits, *, records: str | None = None) -> None:
+        super().__init__(opened, content, Format.JSON, limits)
+        self._path = tuple(records.split(".")) if records else ()
+        self.opening = "".join(f"{{{json.dumps(key)}: " for key in self._path) + "["
+        self.closing = "]" + "}" * len(self._path)
+        self._checked = self.blank
+        self._empty = self.blank
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order, after the whole list has been found to be well-formed; see ``Source.rows``."""
@@ -79,11 +94,11 @@ class JsonArraySource(FileSource):
         if not self._checked:
             self._input.spool()
             self._check()
-        if self.notes:
+        if self._empty:
             return
         number = 0
         with self._input.open() as stream:
-            for line, element in Elements(stream, self.name, self.encoding, self._limits):
+            for line, element in Elements(stream, self.name, self.encoding, self._limits, self._path):
                 number += 1
                 if element is None:
                     problem = f"the row is longer than {self._limits.row_bytes:,} bytes"
@@ -97,12 +112,13 @@ class JsonArraySource(FileSource):
         """Read the whole list once, so that a document that breaks off later has no effect at all."""
         count = objects = 0
         with self._input.open() as stream:
-            for _, text in Elements(stream, self.name, self.encoding, self._limits):
+            for _, text in Elements(stream, self.name, self.encoding, self._limits, self._path):
                 count += 1
                 objects += text is None or text.startswith("{")
         self._input.position = 0
         self._checked = True
         if not count:
+            self._empty = True
             self.notes.append(f"{self.name}: an empty list, no rows")
         elif not objects:
             raise self._no_objects(count)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import errno
-import io
 import json
 import os
 import re
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from kb.errors import LimitError, SourceError
 from kb.sources.csv_reader import CsvSource
 from kb.sources.input import COMMITTED
+from kb.sources.json_reader import JsonArraySource
 from kb.sources.json_text import to_json
 from kb.sources.row import LINE, RAW, REASON
 from kb.sources.source import Format
@@ -49,8 +48,9 @@ class RejectWriter:
     """Writes refused rows with two leading columns or keys, ``_reason`` and ``_line``.
 
     CSV and TSV rows keep their text as it came, ragged or not, with bytes that could not be decoded. A JSON row keeps
-    its text too; one that could not be read is wrapped: ``{"_reason": …, "_line": …, "_raw": "the text"}``. Rows of a
-    data frame become JSON Lines. The file has mode 0600.
+    its text too; one that could not be read is wrapped: ``{"_reason": …, "_line": …, "_raw": "the text"}``. A list that
+    was found somewhere in a document stands there again. Rows of Parquet, Excel and SQLite files, of Markdown and of
+    data frames become JSON Lines, with dates and times as ISO text. The file has mode 0600.
 
     Attributes:
         path: Where the file is, or will be.
@@ -75,9 +75,9 @@ class RejectWriter:
         if self._file is None:
             self._file = self._create()
             self._write(self._opening())
-            separator = "\n" if self._source.format is Format.JSON else ""
+            separator = "\n" if self._source.rejects is Format.JSON else ""
         else:
-            separator = ",\n" if self._source.format is Format.JSON else ""
+            separator = ",\n" if self._source.rejects is Format.JSON else ""
         self._write(separator + self._record(row, reason))
         self.count += 1
 
@@ -96,8 +96,8 @@ class RejectWriter:
         """Finish the file."""
         if self._file is None:
             return
-        if self._source.format is Format.JSON:
-            self._write("\n]\n")
+        if isinstance(self._source, JsonArraySource):
+            self._write(f"\n{self._source.closing}\n")
         self.flush()
         self._file.close()
         self._file = None
@@ -155,7 +155,7 @@ class RejectWriter:
         if isinstance(self._source, CsvSource):
             delimiter = self._source.dialect.delimiter
             return f"{REASON}{delimiter}{LINE}{delimiter}{self._source.header}\n"
-        return "[" if self._source.format is Format.JSON else ""
+        return self._source.opening if isinstance(self._source, JsonArraySource) else ""
 
     def _record(self, row: Row, reason: str) -> str:
         if isinstance(self._source, CsvSource):
@@ -169,16 +169,14 @@ class RejectWriter:
         else:
             members = f'"{RAW}": {_quoted(row.raw, encoding)}}}'
         text = leading + (members if members == "}" else ", " + members)
-        return text if self._source.format is Format.JSON else text + "\n"
+        return text if self._source.rejects is Format.JSON else text + "\n"
 
     def _cells(self, row: Row, reason: str) -> str:
         assert isinstance(self._source, CsvSource)
-        text = io.StringIO()
         # What the codec cannot write must not spoil the row that follows.
         reason = reason.encode(self._source.encoding, "backslashreplace").decode(self._source.encoding)
-        delimiter = self._source.dialect.delimiter
-        csv.writer(text, delimiter=delimiter, lineterminator="").writerow([reason, row.line])
-        return f"{text.getvalue()}{delimiter}{row.raw}\n"
+        dialect = self._source.dialect
+        return f"{dialect.write([reason, row.line])}{dialect.delimiter}{row.raw}\n"
 
 
 def _quoted(raw: str, encoding: str) -> str:

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How the records of an input are written."""
+    """What an input is."""
 
     CSV = "csv"
     TSV = "tsv"
-    JSON = "json"  # one list of objects
+    JSON = "json"  # one list of objects, or a document that holds one
     JSONL = "jsonl"  # one object a line
+    PARQUET = "parquet"
+    EXCEL = "excel"  # one sheet of a workbook (xlsx)
+    SQLITE = "sqlite"  # the rows that a query gives
+    MARKDOWN = "markdown"  # one Markdown or text file, or a folder of them; a row each
 
 
 class Source(Protocol):
@@ -27,18 +31,21 @@ class Source(Protocol):
 
     Attributes:
         name: The path as given, ``<stdin>`` or ``<data frame>``.
-        format: How its rejected rows are written; JSON Lines for a data frame.
+        format: What it is; JSON Lines for a data frame.
+        rejects: How its rejected rows are written: CSV, TSV and JSON as they came, all else as JSON Lines.
         encoding: The codec of its text.
         textual: Whether values are text, to be parsed by the type of their field.
-        columns: The header, without the columns that the reject writer adds; None for JSON.
+        columns: The header, without the columns that the reject writer adds; None for JSON and Markdown.
         delimiter: What separates the cells of CSV and TSV, else None.
-        total: The size in bytes (of a data frame: in rows), or None when it cannot be known.
+        total: The size in bytes (of data frames and Parquet: in rows; of a folder: in files), or None when it cannot
+            be known.
         position: How much of ``total`` has been read; for a progress bar, ahead of the last row by a buffer.
         notes: What a person should know, e.g. that there are no rows; complete when the rows have been read.
     """
 
     name: str
     format: Format
+    rejects: Format
     encoding: str
     textual: bool
     columns: tuple[str, ...] | None
@@ -76,19 +83,16 @@ class Source(Protocol):
 class FileSource:
     """The part of a ``Source`` that files, pipes and stdin share."""
 
-    def __init__(self, opened: Input, content: Content, format: Format, limits: Limits) -> None:
+    def __init__(self, opened: Input, format: Format, limits: Limits, *, encoding: str = "utf-8") -> None:
         self.name = opened.name
         self.format = format
-        self.encoding = content.encoding
+        self.rejects: Format = format if format in (Format.CSV, Format.TSV, Format.JSON) else Format.JSONL
+        self.encoding = encoding
         self.columns: tuple[str, ...] | None = None
         self.delimiter: str | None = None
         self.notes: list[str] = []
         self._input = opened
         self._limits = limits
-        if not opened.head:
-            self.notes.append(f"{self.name} is empty (0 bytes)")
-        elif content.complete and not content.text.strip():
-            self.notes.append(f"{self.name} holds only blank lines")
 
     @property
     def total(self) -> int | None:
@@ -107,3 +111,19 @@ class FileSource:
     def check_unchanged(self) -> None:
         """Raise ``SourceChangedError`` when the file is not what it was when it was opened."""
         self._input.check_unchanged()
+
+
+class TextSource(FileSource):
+    """The part that the inputs made of text share.
+
+    Attributes:
+        blank: Whether there is nothing in it but white space; a note says so.
+    """
+
+    def __init__(self, opened: Input, content: Content, format: Format, limits: Limits) -> None:
+        super().__init__(opened, format, limits, encoding=content.encoding)
+        self.blank = content.complete and not content.text.strip()
+        if not opened.head:
+            self.notes.append(f"{self.name} is empty (0 bytes)")
+        elif self.blank:
+            self.notes.append(f"{self.name} holds only blank lines")

@@ -281,3 +281,21 @@ def test_rows_that_cannot_be_read_are_counted_with_their_lines(tmp_path):
     assert [(f.message, f.lines) for f in found.findings if f.topic is Topic.UNREADABLE] == [
         ("2 rows cannot be read and would be rejected: expected 2 cells, found 1", (3, 5))
     ]
+
+
+def test_rows_with_nothing_to_embed_are_announced(tmp_path):
+    rows = [{"id": n, "title": f"title number {n}", "body": "word " * 20 + str(n)} for n in range(5)]
+    del rows[1]["body"], rows[3]["title"], rows[3]["body"]
+    found = look(tmp_path / "in.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert messages(found, Topic.NEAR_EMPTY) == [
+        "up to 1 row has no title and body, so nothing to embed: they would be rejected"
+    ]
+
+
+def test_an_object_in_the_place_of_a_value_is_named(tmp_path):
+    found = look(tmp_path / "in.jsonl", '{"id": 1, "x": "word"}\n{"id": 2, "x": {"y": "z"}}\n')
+    assert {c.name: c.type for c in found.columns} == {"id": "int", "x": None, "x.y": "str"}
+    assert messages(found, Topic.MIXED) == [
+        "mixes 50 % other text ('word' on line 1), 50 % objects or lists of them ('{}' on line 2); "
+        "no type takes them all, left out"
+    ]

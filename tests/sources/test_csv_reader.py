@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 import tracemalloc
 from typing import TYPE_CHECKING
@@ -365,15 +366,16 @@ def test_faults_E20_a_file_that_changes_is_noticed(tmp_path: Path, name: str, ch
 @pytest.mark.parametrize(
     ("data", "what", "hint"),
     [
-        (b"PK\x03\x04....[Content_Types].xml...xl/workbook.xml", "an Excel workbook (xlsx)", "export the sheet as CSV"),
+        (b"PK\x03\x04....[Content_Types].xml...xl/workbook.xml", "an Excel workbook (xlsx)", "add --input excel"),
         (b"PK\x03\x04....[Content_Types].xml...word/document", "a Word document (docx)", "export its table as CSV"),
         (b"PK\x03\x04....a.csv", "a zip archive", "unpack it first: unzip"),
-        (b"\x1f\x8b\x08\0", "gzip-compressed", "unpack it first: gunzip"),
-        (b"\x28\xb5\x2f\xfd\0", "zstd-compressed", "unpack it first: unzstd"),
+        (b"BZh91AY&SY", "bzip2-compressed", "unpack it first: bunzip2"),
+        (gzip.compress(gzip.compress(b"id\n1\n")), "gzip-compressed twice", "unpack it once: gunzip"),
+        (gzip.compress(b"PAR1\x15\x04"), "a Parquet file", "add --input parquet"),
         (b"%PDF-1.7\n%\xe2", "a PDF", "export its text or table first"),
-        (b"SQLite format 3\0", "an SQLite database", "export the table as CSV"),
-        (b"PAR1\x15\x04", "a Parquet file", "read it with pandas and import the data frame"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Word file (xls, doc)", "export the sheet as CSV"),
+        (b"SQLite format 3\0", "an SQLite database", "add --input sqlite, and a query with --sql"),
+        (b"PAR1\x15\x04", "a Parquet file", "add --input parquet"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Word file (xls, doc)", "save it as xlsx or CSV"),
         (b"\n<!DOCTYPE html><html>", "an HTML page", "save the data itself, not the page"),
         (b"<html lang=en>", "an HTML page", "save the data itself, not the page"),
         (b'<?xml version="1.0"?>', "an XML document", "convert it to CSV or JSON first"),

@@ -65,7 +65,9 @@ STAMP = pd.Timestamp("2024-05-06 07:08:09.123456")
         ([["a", np.int64(1)], np.array([1.5, np.nan]), ("x",)], [["a", 1], [1.5, None], ["x"]]),
         (pd.Series([np.datetime64("2024-05-06T01:00"), np.float64(2), np.str_("s")], dtype="object"),
          [dt.datetime(2024, 5, 6, 1), 2.0, "s"]),
-        ([{"a": 1}], [{"a": 1}]),
+        ([{"a": 1}, {"b": [np.int64(2), {"c": np.nan}]}], [{"a": 1}, {"b": [2, {"c": None}]}]),
+        ([Decimal("1.50"), Decimal("2.00"), Decimal("NaN"), Decimal("0.1")], [1.5, 2, None, 0.1]),
+        ([1e300, 2.0**53, 2.0**53 - 1], [1e300, 2.0**53, 2**53 - 1]),
         ([float("inf")], [float("inf")]),
     ],
 )  # fmt: skip
@@ -95,13 +97,14 @@ def test_faults_E13_whole_numbers_with_gaps_are_ints(series: Any, values: list[o
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (Decimal("1.50"), "c: 1.50 is of type Decimal, which is not supported; convert the column"),
+        (Decimal("1.2345678901234567890"), "c: 1.2345678901234567890 has more digits than a float; convert the column"),
+        (Decimal("Infinity"), "c: Infinity is not a finite number"),
         (pd.Timedelta("1h"), "c: 0 days 01:00:00 is of type Timedelta, which is not supported; convert the column"),
         (dt.time(1, 2), "c: 01:02:00 is of type time, which is not supported; convert the column"),
         (b"x", "c: b'x' is of type bytes, which is not supported; convert the column"),
         (1 + 2j, "c: (1+2j) is of type complex, which is not supported; convert the column"),
         ({1}, "c: {1} is of type set, which is not supported; convert the column"),
-        ([Decimal(1)], "c: 1 is of type Decimal, which is not supported; convert the column"),
+        ([{"x": {1}}], "c: {1} is of type set, which is not supported; convert the column"),
         (pd.Timestamp("2024-01-01 00:00:00.123456789"),
          "c: 2024-01-01T00:00:00.123456789 has nanoseconds; round it: .dt.floor('us')"),
     ],
@@ -135,7 +138,7 @@ def test_faults_E19_columns_are_capped() -> None:
 
 
 def test_something_else_is_refused() -> None:
-    with pytest.raises(UsageError, match="a pandas data frame is needed, not list"):
+    with pytest.raises(UsageError, match="a pandas data frame or an Arrow table is needed, not list"):
         open_frame([{"id": 1}])
 
 

@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kb.errors import KBError
-from kb.sources import Limits, Reading, Row, open_rejects, open_source
+from kb.sources import Format, Limits, Reading, Row, open_rejects, open_source
+from tests.sources.samples import PACK, SUFFIX, TABLES, sample
 
+SUFFIXES = {**SUFFIX, Format.MARKDOWN: ".md"}
 BOUNDED = settings(max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 CODECS = (None, "latin-1", "utf-16", "shift_jis", "utf-7", "utf-32")
 PIECES = {
@@ -38,9 +40,10 @@ def read(data: bytes, format: str, encoding: str | None = None, limits: Limits =
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"data.{format}")
         path.write_bytes(data)
-        rows = []
+        rows: list[Row] = []
         try:
-            source = open_source(str(path), Reading(encoding=encoding), limits=limits)
+            sql = "SELECT * FROM t" if path.suffix == ".db" else None
+            source = open_source(str(path), Reading(encoding=encoding, sql=sql), limits=limits)
             writer = open_rejects(str(Path(folder, "rejects")), source, resume_at=None)
             for row in source.rows():
                 rows.append(row)
@@ -143,3 +146,88 @@ def test_rejects_are_read_back_as_the_rows_they_were(format: str) -> None:
         return row.values, text if format == "csv" else "".join(text.split()), row.problem is None
 
     check()
+
+
+NOTE = b"---\ntitle: x\ntags: [a, 'b']\nday: 2024-01-01\nn: {a: 1, b: |\n c}\n---\n# H\n\ntext\n"
+WHOLE = {format: sample(format, [{"id": f"a{n}", "t": f"caf\xe9 {n}"} for n in range(9)]) for format in TABLES}
+WHOLE[Format.MARKDOWN] = NOTE
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+    """Draw a file with some of its bytes changed, taken out, put in or put elsewhere."""
+    data = bytearray(whole)
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, len(data)))
+        change = draw(st.sampled_from(["flip", "set", "cut", "insert", "copy"]))
+        length = draw(st.sampled_from([1, 4, 50]))
+        if change == "flip" and at < len(data):
+            data[at] ^= 1 << draw(st.integers(0, 7))
+        elif change == "set":
+            data[at : at + 1] = draw(st.sampled_from([b"\0", b"\xff", b"\x7f", b"\x80", b"-", b"[", b'"']))
+        elif change == "cut":
+            del data[at : at + length]
+        elif change == "insert":
+            data[at:at] = draw(st.binary(max_size=8))
+        else:
+            start = draw(st.integers(0, len(data)))
+            data[at:at] = data[start : start + length]
+    return bytes(data)
+
+
+@pytest.mark.parametrize("format", WHOLE)
+def test_a_damaged_file_ends_in_rows_or_an_error(format: Format) -> None:
+    @BOUNDED
+    @given(damaged(WHOLE[format]))
+    def check(data: bytes) -> None:
+        read(data, SUFFIXES[format][1:], limits=Limits(row_bytes=1000, columns=4, depth=3))
+
+    check()
+
+
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+@pytest.mark.parametrize("format", [Format.CSV, Format.JSON, Format.PARQUET])
+def test_a_damaged_packed_file_ends_in_rows_or_an_error(format: Format, packing: str) -> None:
+    @BOUNDED
+    @given(damaged(PACK[packing](WHOLE[format])))
+    def check(data: bytes) -> None:
+        read(data, f"{format}{packing}")
+
+    check()
+
+
+@pytest.mark.parametrize(
+    "start", ["", "PAR1", "PK\3\4xl/", "SQLite format 3\0", "---\n", "+++\n", "\x1f\x8b\x08", "(\xb5/\xfd"]
+)
+@pytest.mark.parametrize("format", WHOLE)
+def test_any_bytes_after_a_true_beginning_end_in_rows_or_an_error(format: Format, start: str) -> None:
+    @settings(BOUNDED, max_examples=20)
+    @given(st.binary(max_size=200) | pieced("json") | pieced("csv"))
+    def check(data: bytes) -> None:
+        read(start.encode("latin-1") + data, SUFFIXES[format][1:])
+
+    check()
+
+
+@BOUNDED
+@given(st.sampled_from(["---", "+++"]), st.text(max_size=60) | st.text("-+[]{}:,'\"#&*!|>%@?= \na1.e", max_size=60))
+def test_any_front_matter_ends_in_a_row(fence: str, block: str) -> None:
+    rows = read(f"{fence}\n{block}\n{fence}\n".encode("utf-8", "surrogatepass"), "md")
+    assert rows is not None and len(rows) == 1
+
+
+@BOUNDED
+@given(VALUES, st.dictionaries(KEYS, VALUES, max_size=3), st.dictionaries(KEYS, VALUES, max_size=3), st.booleans())
+def test_records_are_found_in_any_document(
+    found: object, before: dict[str, object], after: dict[str, object], ascii: bool
+) -> None:
+    for members in (before, after):
+        members.pop("a", None)
+        members.pop("b", None)
+    items = [{"x": found}, {}]
+    document = {**before, "a": {**before, "b": items, **after}, **after}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "data.json")
+        path.write_text(json.dumps(document, ensure_ascii=ascii), errors="surrogatepass")
+        rows = list(open_source(str(path), Reading(records="a.b")).rows())
+    assert [row.values for row in rows] == items

@@ -180,6 +180,9 @@ def test_faults_F7_the_two_json_formats_point_to_each_other(tmp_path: Path) -> N
     assert refused(tmp_path, '[\n{"id": 1}\n]', "data.jsonl") == (
         "data.jsonl is one JSON list, not one object a line", "add --input json"
     )  # fmt: skip
+    assert refused(tmp_path, "id,title\na,b\n", "data.jsonl") == (
+        "data.jsonl is not JSON Lines: no line holds an object", 'write {"id": "a1", "title": "…"} in each'
+    )  # fmt: skip
     assert refused(tmp_path, '{\n"id": 1\n}', "data.jsonl")[0] == (
         "data.jsonl holds an object that is spread over several lines"
     )

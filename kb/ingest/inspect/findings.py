@@ -101,6 +101,16 @@ def of_text(state: ColumnState, text: TextCandidate, window: Window) -> Iterator
         yield Finding(Topic.WINDOW, state.name, message)
 
 
+def of_template(columns: Sequence[ColumnState], rows: int) -> Iterator[Finding]:
+    """Yield what concerns the columns that are proposed to be embedded together."""
+    least = min((rows - state.values for state in columns), default=0)
+    if least:
+        names = " and ".join(state.name for state in columns)
+        rows_have = f"{_counted(least, 'row')} {'has' if least == 1 else 'have'}"
+        message = f"up to {rows_have} no {names}, so nothing to embed: they would be rejected"
+        yield Finding(Topic.NEAR_EMPTY, None, message)
+
+
 def _data_in_header(names: Sequence[str]) -> str | None:
     """Return the first name that no column would have, or None; years may head columns, but not one of three."""
     shapes = {name: shape_of_text(name) for name in names}

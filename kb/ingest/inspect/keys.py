@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_PAIRS: Final = 10
 NEARLY: Final = 0.95
 _NAMES: Final = frozenset({"id", "_id", "key", "uuid", "guid", "identifier", "slug", "code", "doi", "isbn"})
-_ENDINGS: Final = re.compile(r"(?i:(?:^|[_ .-])(?:id|key|code|nr|no|number)\.?)$|[a-z]Id$|ID$|^ur[li]$")
+_ENDINGS: Final = re.compile(r"(?i:(?:^|[_ .-])(?:id|key|code|nr|no|number)\.?)$|[a-z]Id$|ID$|^(?:ur[li]|path)$")
 _TITLE_WORDS: Final = 6
 _WORST: Final = 3
 

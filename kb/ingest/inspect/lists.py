@@ -23,7 +23,6 @@ _UNLIKE_MOST: Final = 3
 class _Split:
     """What splitting by one separator has given so far; ``unlike`` counts cells that do not look like a list."""
 
-    seen: int = 0
     unlike: int = 0
     cells: int = 0
     items: int = 0
@@ -37,19 +36,26 @@ class Separators:
 
     def __init__(self) -> None:
         self._splits = {separator: _Split() for separator in _CANDIDATES}
+        self._seen = 0
+        self._unlike = 0  # cells without any separator that are too long for an item
 
     def add(self, value: str, count: int) -> None:
         """Take in a string that stands ``count`` times."""
         if not self._splits:
             return
-        for separator, split in [*self._splits.items()]:
-            split.seen += count
-            if separator in value:
-                _take(split, value, separator, count)
-            else:
-                split.unlike += count * (not _is_item(value))
-            if split.unlike > _UNLIKE_MOST + _UNLIKE_SHARE * split.seen:
-                del self._splits[separator]
+        self._seen += count
+        found = [separator for separator in self._splits if separator in value]
+        if not found and _is_item(value):
+            return
+        if not found:
+            self._unlike += count
+        for separator in found:
+            _take(self._splits[separator], value, separator, count)
+        if found and len(found) < len(self._splits) and not _is_item(value):
+            for separator in self._splits.keys() - found:
+                self._splits[separator].unlike += count
+        most = _UNLIKE_MOST + _UNLIKE_SHARE * self._seen
+        self._splits = {key: split for key, split in self._splits.items() if split.unlike + self._unlike <= most}
 
     def best(self, values: int) -> tuple[str, Mapping[Shape, int], int] | None:
         """Return the separator of a column of lists, the shapes of its items and how many cells have it, or None.

@@ -47,6 +47,11 @@ class Facts:
     key: KeyCandidate | None
     texts: Sequence[ColumnState]
 
+    @property
+    def usable(self) -> list[ColumnState]:
+        """The columns that can be fields."""
+        return [state for state in self.states if self.verdicts[state.name].type is not None]
+
 
 def text_columns(states: Sequence[ColumnState], verdicts: Mapping[str, Verdict]) -> list[ColumnState]:
     """Return the columns that are worth embedding, the best first: prose, else the wordiest strings."""
@@ -69,8 +74,8 @@ def propose(facts: Facts, *, name: str, model: str, file: str, reading: Reading 
         reading: How, where that cannot be seen from the file itself.
     """
     single = facts.key.columns[0] if facts.key is not None and len(facts.key.columns) == 1 else None
-    usable = [s for s in facts.states if facts.verdicts[s.name].type is not None]
-    embedded = _embedded(usable, facts)
+    usable = facts.usable
+    embedded = embedded_columns(facts)
     kept = [s for s in usable if s.name != single or s in embedded or _tells(s, facts)] or usable
     kept = kept[:MAX_FIELDS]
     named = _named(kept)
@@ -112,8 +117,9 @@ def _tells(state: ColumnState, facts: Facts) -> bool:
     return rank(state) >= 2 and facts.verdicts[state.name].type != FieldType.INT
 
 
-def _embedded(usable: Sequence[ColumnState], facts: Facts) -> list[ColumnState]:
+def embedded_columns(facts: Facts) -> list[ColumnState]:
     """Return the columns of the template: a title, then the prose in the order of the input."""
+    usable = facts.usable
     prose = [s for s in usable if s in facts.texts]
     strings = [
         s

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 from kb.ingest.inspect.columns import ColumnState
 from kb.ingest.inspect.distinct import Distinct
 from kb.ingest.inspect.inspection import Example
-from kb.ingest.inspect.shapes import spelled
+from kb.ingest.inspect.shapes import Shape, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -54,12 +54,12 @@ class Survey:
 
     @property
     def states(self) -> list[ColumnState]:
-        """The columns that hold values of their own: not those that only ever hold an object."""
+        """The columns that hold values of their own: not those that only ever hold an object with values in it."""
         paths = [name for name, state in self.columns.items() if state.values]
         return [
             state
             for name, state in self.columns.items()
-            if state.values or not any(path.startswith(f"{name}.") for path in paths)
+            if state.values > state.shapes[Shape.NESTED] or not any(path.startswith(f"{name}.") for path in paths)
         ]
 
     @property
@@ -144,6 +144,8 @@ def by_path(rows: Sequence[Row]) -> dict[str, tuple[list[object], list[str], lis
 def _flat(values: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
     for key, value in values.items():
         if isinstance(value, dict):
+            # The object itself counts, too: where other rows have a value in its place, no type takes both.
+            yield prefix + key, {}
             yield from _flat(value, f"{prefix}{key}.")
         elif value is not None:
             yield prefix + key, value

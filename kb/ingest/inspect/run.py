@@ -15,7 +15,7 @@ from kb.ingest.inspect.inspection import InspectedColumn, Inspection, InspectPro
 from kb.ingest.inspect.keys import Pairs, possible_pairs, rank, single_keys, spoilt_keys
 from kb.ingest.inspect.measure import ruler_of
 from kb.ingest.inspect.opening import open_input
-from kb.ingest.inspect.propose import Facts, choices_of, propose, text_columns
+from kb.ingest.inspect.propose import Facts, choices_of, embedded_columns, propose, text_columns
 from kb.ingest.inspect.rows import Survey, batches, by_path
 from kb.ingest.inspect.types import decide, mean_words
 from kb.sources import Format, Reading
@@ -98,6 +98,8 @@ def inspect_steps(
     said = None if found == Reading() else found
     proposal = None
     if survey.readable:
+        found_last = tuple(findings.of_template(embedded_columns(facts), survey.readable))
+        done = replace(done, findings=done.findings + found_last)
         proposal = propose(
             facts, name=name or collection_name(path), model=ruler.window.model, file=file or path, reading=said
         )

@@ -84,7 +84,8 @@ def _excel_days(state: ColumnState) -> tuple[Finding, ...]:
 
 def _list(state: ColumnState) -> Verdict | None:
     if state.shapes[Shape.ARRAY] == state.values:
-        return Verdict(f"list[{_item_type(state.item_shapes, textual=state.textual)}]")
+        kind = _item_type(state.item_shapes, textual=state.textual)
+        return _mixed_items(state) if kind is None else Verdict(f"list[{kind}]")
     if not state.textual or state.shapes[Shape.ARRAY]:
         return None
     found = state.separators.best(state.values)
@@ -98,12 +99,20 @@ def _list(state: ColumnState) -> Verdict | None:
     return Verdict(f"list[{_item_type({**single, **shapes}, textual=True)}]", separator=separator)
 
 
-def _item_type(shapes: Mapping[Shape, int], *, textual: bool) -> FieldType:
+def _mixed_items(state: ColumnState) -> Verdict:
+    example = _examples(state, [Shape.ARRAY])[0]
+    message = f"holds lists whose items are of several types ({example.value!r} on line {example.line}); left out"
+    return Verdict(None, findings=(Finding(Topic.MIXED, state.name, message, (example.line,)),))
+
+
+def _item_type(shapes: Mapping[Shape, int], *, textual: bool) -> FieldType | None:
+    """Return the type that all items fit, None when there is none: in JSON, a number is no string."""
     for kind in (FieldType.INT, FieldType.FLOAT, FieldType.DATE, FieldType.DATETIME):
         if shapes and FITS[kind].issuperset(shapes):
             return kind
-    words_only = not textual and set(shapes) == {Shape.WORD}
-    return FieldType.BOOL if words_only else FieldType.STR
+    if textual or STRINGS.issuperset(shapes):
+        return FieldType.STR
+    return FieldType.BOOL if set(shapes) == {Shape.WORD} else None
 
 
 def _local_date(state: ColumnState) -> Verdict | None:
