@@ -12,7 +12,6 @@ import argparse
 import csv
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -213,8 +212,8 @@ def measure(name: str, given: Input, model: str) -> bool:
         )
         show_rejects(folder, job)
         for line in first.err.splitlines():
-            if re.search(r"\w", line):
-                print(f"    {line[:150]}")
+            if line.startswith("warning:"):
+                print(f"    {line[:140]}")
         if checked.code:
             print(f"    verify: {checked.out[:500]}{checked.err[:500]}")
         same = again["unchanged"] == job["new"] and not again["embedded"]
