@@ -80,6 +80,19 @@ def test_faults_E3_an_atomic_import_with_a_bad_row_leaves_everything_as_it_was(
     assert is_sound(articles)
 
 
+def test_an_atomic_import_that_was_refused_can_be_tried_again(tmp_path: Path, articles: kb.Collection) -> None:
+    path = save(tmp_path / "in.jsonl", *rows(1), *rows(2, rating=9))
+    for attempt in ("first", "again"):
+        with pytest.raises(SourceError, match=r"^1 of 2 rows were rejected$"):
+            if attempt == "first":
+                run(articles, path, atomic=True)
+            else:
+                articles._base.resume(articles._base.jobs()[0].id)
+        (job,) = articles._base.jobs()
+        assert [reject.line for reject in articles._base.rejects(job.id)] == [2]
+        assert articles.count() == 0
+
+
 def test_an_atomic_import_whose_model_fails_leaves_everything_as_it_was(
     tmp_path: Path, articles: kb.Collection, encoder: FakeEncoder
 ) -> None:

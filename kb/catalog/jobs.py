@@ -236,6 +236,11 @@ def add_rejects(connection: Connection, job_id: str, new: Sequence[Reject]) -> N
         connection.execute(insert(rejects), [{"job_id": job_id, **asdict(reject)} for reject in room])
 
 
+def forget_rejects(connection: Connection, job_id: str) -> None:
+    """Take the recorded rejects of a job off, which starts again from the first row."""
+    connection.execute(delete(rejects).where(rejects.c.job_id == job_id))
+
+
 def get_rejects(connection: Connection, job_id: str) -> list[Reject]:
     """Return the recorded rejects of a job in the order of its input."""
     query = select(rejects).where(rejects.c.job_id == job_id).order_by(rejects.c.file, rejects.c.number)

@@ -198,6 +198,11 @@ def _runs(
     columns = [resolve(schema, request.mapping, s.columns or None, name=s.name, textual=s.textual) for s in sources]
     job = resumed or _new_job(target, request, dry_run=rehearsal is not None)
     job = replace(job, total=_total(sources))
+    if resumed is not None and request.policy.atomic:
+        # Nothing of it is in: it starts again, and so do its rejects.
+        job = replace(job, rejects=None, rejects_bytes=0)
+        with target.catalog.write() as connection:
+            cat.forget_rejects(connection, job.id)
     run = Run(target, request, job, rejects_folder, rehearsal, job.counts.read, time.monotonic() - job.seconds)
     if job.rejects is not None:
         # What a killed run wrote after its last commit is cut off; its rows are read again.
