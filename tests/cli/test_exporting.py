@@ -110,6 +110,13 @@ def test_a_mistake_is_named_and_nothing_is_written(
     assert (tmp_path / "there.csv").read_text() == "mine"
 
 
+def test_what_is_listed_as_csv_can_be_imported_and_runs_no_formula(run: Run) -> None:
+    listed = run("list", "--sort", "rating", "--format", "csv").out
+    assert listed.splitlines()[1] == "a2,'=1+1,The body of article a2.,ml,2024-01-31,,x,1.0,title"
+    found = json.loads(run("import", "-", "--format", "json", input=listed).out)
+    assert (found["read"], found["unchanged"]) == (3, 3)
+
+
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
 def test_whoever_has_read_enough_may_close_the_pipe(run: Run, root: Path, format: str) -> None:
     with kb.open(root) as base:
