@@ -124,8 +124,8 @@ class Quick:
 class Run:
     """One import.
 
-    Seconds are those of the clock, of the processor (truer on a busy machine) and of the model; megabytes are beyond what
-    there was before. ``private`` is memory that only this process has; ``resident`` counts the mapped pages of the
+    Seconds are those of the clock, of the processor (truer on a busy machine) and of the model; megabytes are beyond
+    what there was before. ``private`` is memory that only this process has; ``resident`` counts the mapped pages of the
     catalog's file too, which belong to the system's cache.
     """
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from kb.cli import render
 from kb.cli.options import Shared, shared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from kb.curate import Entry
+    from kb.schema import Field
 
 
 @click.command()
@@ -85,12 +93,27 @@ def list_(
             hidden = render.print_grid(rows, ["id", *names], first=["id", key])
         if hidden:
             options.note(f"no room for {', '.join(hidden)}; --format json shows everything")
+    elif options.format == "csv":
+        _print_csv(entries, fields.values())
     else:
-        # As CSV the same columns always, and nothing but fields: what is listed can be imported.
-        as_csv = options.format == "csv"
-        rows = [{"id": e.id, **e.fields} if as_csv else render.entry_object(e) for e in entries]
-        render.print_rows(rows, options.format, columns=["id", *fields])
+        render.print_rows([render.entry_object(e) for e in entries], options.format, columns=[])
     options.note(f"{len(entries):,} of {render.counted(total, 'document')}")
+
+
+def _print_csv(entries: Sequence[Entry], fields: Iterable[Field]) -> None:
+    """Print the same columns always, and nothing but fields, as ``kb export`` does: what is listed can be imported."""
+    from kb.sources import Column, ExportFormat, write_rows
+
+    columns = [Column("id", None), *(Column(one.name, one) for one in fields)]
+    sys.stdout.flush()
+    write_rows(
+        sys.stdout.buffer,
+        ExportFormat.CSV,
+        columns,
+        lambda: ([entry.id, *(entry.fields[column.name] for column in columns[1:])] for entry in entries),
+        raw=False,
+    )
+    sys.stdout.buffer.flush()
 
 
 def _list_deleted(options: Shared, limit: int | None, offset: int) -> None:

@@ -37,12 +37,17 @@ def test_json_lines_on_stdout_are_the_default(run: Run) -> None:
     assert ran.out.splitlines()[1] == '{"id": "a2", "rating": 1.0, "title": "=1+1"}'
 
 
-@pytest.mark.parametrize("format", ["csv", "jsonl"])
-def test_an_export_piped_into_an_import_changes_nothing(run: Run, format: str) -> None:
-    exported = run("export", "--to", format)
-    ran = run("import", "-", "--input", format, "--format", "json", input=exported.out)
-    found = json.loads(ran.out)
-    assert (ran.code, found["read"], found["unchanged"]) == (0, 3, 3)
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_an_export_piped_into_an_import_changes_nothing(run: Run, root: Path, format: str) -> None:
+    """``kb export | kb import -``, both at once."""
+    command = [sys.executable, "-m", "kb", "export", "--kb", str(root), "-q"]
+    exporting = subprocess.Popen([*command, "--to", format], stdout=subprocess.PIPE, cwd=ROOT)
+    importing = [sys.executable, "-m", "kb", "import", "-", "--kb", str(root), "--format", "json"]
+    done = subprocess.run(importing, stdin=exporting.stdout, capture_output=True, cwd=ROOT, check=False)
+    assert exporting.stdout is not None
+    exporting.stdout.close()
+    found = json.loads(done.stdout)
+    assert (exporting.wait(), done.returncode, found["read"], found["unchanged"]) == (0, 0, 3, 3)
 
 
 def test_the_format_is_that_of_the_file(run: Run, tmp_path: Path) -> None:
@@ -103,6 +108,13 @@ def test_a_mistake_is_named_and_nothing_is_written(
     assert out == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "there.csv"]
     assert (tmp_path / "there.csv").read_text() == "mine"
+
+
+def test_what_is_listed_as_csv_can_be_imported_and_runs_no_formula(run: Run) -> None:
+    listed = run("list", "--sort", "rating", "--format", "csv").out
+    assert listed.splitlines()[1] == "a2,'=1+1,The body of article a2.,ml,2024-01-31,,x,1.0,title"
+    found = json.loads(run("import", "-", "--format", "json", input=listed).out)
+    assert (found["read"], found["unchanged"]) == (3, 3)
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
