@@ -231,7 +231,7 @@ def _size(row: Row) -> int:
     """Return how many characters a row holds, nearly: the rows of tables have no text of their own."""
     if isinstance(row.raw, str):
         return len(row.raw)
-    return sum(len(value) for value in row.values.values() if isinstance(value, str))
+    return sum(len(value) for value in dict(row.values).values() if isinstance(value, str))
 
 
 def _document(run: _Run, source: Source, columns: Columns, row: Row) -> Document | Reject:

@@ -20,7 +20,11 @@ _SCALARS: Final = (
     ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ("~", "n", "N", "")),
     ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", ("t", "T", "f", "F")),
     ("tag:yaml.org,2002:int", r"-?(?:0|[1-9][0-9]{0,39})", tuple("-0123456789")),
-    ("tag:yaml.org,2002:float", r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)", tuple("-0123456789")),
+    (
+        "tag:yaml.org,2002:float",
+        r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)",
+        tuple("-0123456789"),
+    ),
 )
 
 

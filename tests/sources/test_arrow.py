@@ -209,7 +209,9 @@ def test_whatever_speaks_arrow_or_pandas_is_a_frame() -> None:
 
 
 def test_rejects_are_json_lines(tmp_path: Path) -> None:
-    source = opened(tmp_path, pa.table({"id": ["a", "b"], "d": [NOON, None], "n": [{"x": [1]}, None], "b": [b"", None]}))
+    source = opened(
+        tmp_path, pa.table({"id": ["a", "b"], "d": [NOON, None], "n": [{"x": [1]}, None], "b": [b"", None]})
+    )
     writer = open_rejects(tmp_path / "rejects.jsonl", source, resume_at=None)
     for row in source.rows():
         writer.write(row, row.problem or "no")

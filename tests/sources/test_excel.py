@@ -129,7 +129,11 @@ def test_faults_E10_no_header_no_rows_no_cells(tmp_path: Path) -> None:
     source = opened(tmp_path, workbook([["id", "n"]]))
     assert (shown(source), source.notes) == ([], [f"{tmp_path}/data.xlsx: header only, no rows"])
     source = opened(tmp_path, workbook([]))
-    assert (source.columns, shown(source), source.notes) == ((), [], [f"{tmp_path}/data.xlsx: the sheet 'one' is empty"])
+    assert (source.columns, shown(source), source.notes) == (
+        (),
+        [],
+        [f"{tmp_path}/data.xlsx: the sheet 'one' is empty"],
+    )
 
 
 def test_several_sheets_need_a_choice(tmp_path: Path) -> None:

@@ -196,7 +196,9 @@ def test_a_damaged_packed_file_ends_in_rows_or_an_error(format: Format, packing:
     check()
 
 
-@pytest.mark.parametrize("start", ["", "PAR1", "PK\3\4xl/", "SQLite format 3\0", "---\n", "+++\n", "\x1f\x8b\x08", "(\xb5/\xfd"])
+@pytest.mark.parametrize(
+    "start", ["", "PAR1", "PK\3\4xl/", "SQLite format 3\0", "---\n", "+++\n", "\x1f\x8b\x08", "(\xb5/\xfd"]
+)
 @pytest.mark.parametrize("format", WHOLE)
 def test_any_bytes_after_a_true_beginning_end_in_rows_or_an_error(format: Format, start: str) -> None:
     @settings(BOUNDED, max_examples=20)

@@ -57,9 +57,7 @@ def test_a_file_is_a_row(tmp_path: Path) -> None:
         ("---\nname: x\n---\n# First\n", "First"),
     ],
 )
-def test_the_title_is_the_front_matters_or_the_first_heading_or_the_name(
-    tmp_path: Path, text: str, title: str
-) -> None:
+def test_the_title_is_the_front_matters_or_the_first_heading_or_the_name(tmp_path: Path, text: str, title: str) -> None:
     assert note(tmp_path, text).values["title"] == title
 
 
@@ -85,7 +83,9 @@ def test_faults_E12_front_matter_is_not_reinterpreted(tmp_path: Path) -> None:
 
 
 def test_toml_dates_are_iso_text(tmp_path: Path) -> None:
-    text = "+++\nday = 2024-01-31\nat = 2024-01-31T10:00:00Z\nclock = 12:30:00\nx = [1.5, {y = 2024-01-31}]\n+++\nBody\n"
+    text = (
+        "+++\nday = 2024-01-31\nat = 2024-01-31T10:00:00Z\nclock = 12:30:00\nx = [1.5, {y = 2024-01-31}]\n+++\nBody\n"
+    )
     values = dict(note(tmp_path, text).values)
     assert values == {
         "day": "2024-01-31", "at": "2024-01-31T10:00:00+00:00", "clock": "12:30:00", "x": [1.5, {"y": "2024-01-31"}],
@@ -155,7 +155,9 @@ def test_faults_E2_E4_F12_what_is_no_text_costs_its_file(tmp_path: Path) -> None
 
 
 def test_a_folder_is_one_source_in_the_order_of_its_paths(tmp_path: Path) -> None:
-    source = folder(tmp_path, **{"b": "# B", "a__z": "Z", "a__b__c.txt": "C", "A": "a", ".hidden": "", ".git__x.md": ""})
+    source = folder(
+        tmp_path, **{"b": "# B", "a__z": "Z", "a__b__c.txt": "C", "A": "a", ".hidden": "", ".git__x.md": ""}
+    )
     assert (source.name, source.format, source.rejects) == (f"{tmp_path}/notes", Format.MARKDOWN, Format.JSONL)
     assert (source.columns, source.total, source.notes) == (None, 4, [])
     assert [(row.number, row.line, row.values["path"], row.values["title"]) for row in source.rows()] == [
@@ -246,7 +248,7 @@ def test_rejects_are_json_lines(tmp_path: Path) -> None:
     assert (tmp_path / "rejects.jsonl").read_text() == (
         '{"_reason": "no", "_line": 1, "day": "2024-01-31", "path": "a.md", "title": "a", "text": "A"}\n'
         '{"_reason": "b.md: the front matter cannot be read, line 3: expected the node content, but found '
-        "'<stream end>'\", \"_line\": 2, \"_raw\": \"---\\nx: [\\n---\\nB\"}\n"
+        '\'<stream end>\'", "_line": 2, "_raw": "---\\nx: [\\n---\\nB"}\n'
     )
 
 

@@ -63,7 +63,10 @@ def test_faults_F7_what_is_no_list_of_records_is_named(tmp_path: Path, data: str
     with pytest.raises(SourceError) as caught:
         list(opened(tmp_path, data).rows())
     what = what.replace("data.json", f"{tmp_path}/data.json")
-    assert (caught.value.what, caught.value.hint.replace("'items'", "'itmes'")) == (what, hint.replace("'items'", "'itmes'"))
+    assert (caught.value.what, caught.value.hint.replace("'items'", "'itmes'")) == (
+        what,
+        hint.replace("'items'", "'itmes'"),
+    )
 
 
 @pytest.mark.parametrize(

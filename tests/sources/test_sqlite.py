@@ -21,7 +21,10 @@ EXAMPLE = "give one SELECT, e.g. SELECT id, title, body FROM articles"
 
 
 def opened(
-    tmp_path: Path, sql: str | None, *statements: str | tuple[str, tuple[object, ...]], limits: Limits = Limits()  # noqa: B008
+    tmp_path: Path,
+    sql: str | None,
+    *statements: str | tuple[str, tuple[object, ...]],
+    limits: Limits = Limits(),  # noqa: B008
 ) -> Source:
     path = tmp_path / "data.db"
     path.write_bytes(database(*statements) if statements else database("CREATE TABLE t (id, n)"))
@@ -65,7 +68,13 @@ def test_what_is_no_value_costs_its_row(tmp_path: Path) -> None:
 
 def test_without_a_query_the_tables_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        opened(tmp_path, None, "CREATE TABLE b (x)", "CREATE VIEW a AS SELECT * FROM b", "CREATE TABLE c (x INTEGER PRIMARY KEY AUTOINCREMENT)")
+        opened(
+            tmp_path,
+            None,
+            "CREATE TABLE b (x)",
+            "CREATE VIEW a AS SELECT * FROM b",
+            "CREATE TABLE c (x INTEGER PRIMARY KEY AUTOINCREMENT)",
+        )
     assert (caught.value.what, caught.value.hint) == (
         f"{tmp_path}/data.db is an SQLite database; its tables: a, b, c", "say which rows: --sql 'SELECT * FROM a'"
     )  # fmt: skip
@@ -100,7 +109,9 @@ def test_only_one_select_is_accepted(tmp_path: Path, sql: str, what: str, hint: 
     assert [(e.name, e.read_bytes()) for e in tmp_path.iterdir()] == [("data.db", before)]
 
 
-@pytest.mark.parametrize("sql", ["WITH x(c) AS (VALUES (1)) SELECT c FROM x", "VALUES (1)", "SELECT count(*) AS c FROM t"])
+@pytest.mark.parametrize(
+    "sql", ["WITH x(c) AS (VALUES (1)) SELECT c FROM x", "VALUES (1)", "SELECT count(*) AS c FROM t"]
+)
 def test_every_form_of_a_query_is_accepted(tmp_path: Path, sql: str) -> None:
     assert len(list(opened(tmp_path, sql).rows())) == 1
 
