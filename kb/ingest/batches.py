@@ -75,7 +75,7 @@ def _size(row: Row) -> int:
     """Return how many characters a row holds, nearly: the rows of tables have no text of their own."""
     if isinstance(row.raw, str):
         return len(row.raw)
-    return sum(len(value) for value in row.values.values() if isinstance(value, str))
+    return sum(len(value) for value in dict(row.values).values() if isinstance(value, str))
 
 
 def reject(run: Run, source: Source, batch: Batch, row: Row, one: Reject) -> None:

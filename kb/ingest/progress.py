@@ -17,7 +17,7 @@ class Progress:
 
     Attributes:
         job: The job with its counts; the last progress of an import carries the finished job.
-        position: How much of the input has been read, in bytes (rows for a data frame).
+        position: How much of the input has been read, in the unit of ``Source.total``.
         total: How much there is, in the same unit; None when that is unknown.
         notes: What a reader should know that no count says, e.g. that a file is empty.
         rejects: The first few rows that this run rejected.

@@ -47,7 +47,7 @@ class ParquetSource(FileSource):
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order; one that holds a value of no known type has a problem."""
-        self.check_unchanged()
+        self.begin()
         self._read = 0
         with _arrow_errors(self._input), self._file() as file:
             for row in _rows(file.iter_batches(batch_size=_BATCH_ROWS), self.columns or (), self._limits):

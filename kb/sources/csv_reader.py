@@ -58,7 +58,7 @@ class CsvSource(TextSource):
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order; see ``Source.rows``."""
-        self.check_unchanged()
+        self.begin()
         if not self.columns:
             return
         number = 0

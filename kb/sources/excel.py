@@ -52,7 +52,7 @@ class ExcelSource(FileSource):
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order; see ``Source.rows``."""
-        self.check_unchanged()
+        self.begin()
         number = 0
         names = self.columns or ()
         with _excel_errors(self._input), self._workbook() as book:

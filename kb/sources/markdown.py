@@ -36,7 +36,7 @@ class MarkdownSource(FileSource):
 
     def rows(self) -> Iterator[Row]:
         """Yield the row."""
-        self.check_unchanged()
+        self.begin()
         path = PurePath(self.name).name if self._input.fingerprint is not None else self.name.strip("<>")
         yield note_row(1, path, self._input, self._codec, self._limits)
         self.check_unchanged()

@@ -16,12 +16,15 @@ class Reading:
     Attributes:
         format: What the input is.
         encoding: A Python codec of text; None for UTF-8, with or without a byte order mark.
-        delimiter: What separates the cells of a CSV file; None to read it off the header.
-        quote: What encloses a cell of a CSV file that holds a delimiter; None for ``"``.
-        header: Whether the first row names the columns; else they are called ``column_1``, ``column_2``, …
+        delimiter: What separates the cells of a CSV file; None to read it off the first row.
+        quote: What encloses a cell of a CSV file that holds a delimiter: one character, or ``""`` where nothing does;
+            None for ``"``. Inside such a cell it is doubled, or has a backslash before it where no other reading of the
+            file's beginning makes sense.
+        header: Whether the first row of a CSV file or sheet names the columns; else they are called ``column_1``,
+            ``column_2``, …
         records: The path to the list of records inside a JSON document, e.g. ``response.items``.
-        sheet: The sheet of a workbook; None for the only one.
-        sql: The query that gives the rows of an SQLite file.
+        sheet: The sheet of a workbook; None for the only visible one.
+        sql: The one SELECT that gives the rows of an SQLite file.
     """
 
     format: Format | None = None

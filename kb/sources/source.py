@@ -104,6 +104,11 @@ class FileSource:
         """How many bytes have been read."""
         return self._input.position
 
+    def begin(self) -> None:
+        """Make sure, before the first row, that the file is what it was when it was opened."""
+        self.check_unchanged()
+        self._input.begun = True
+
     def fingerprint(self) -> SourceFingerprint | None:
         """Return what identifies the content as it was when the input was opened; None for a pipe."""
         return self._input.fingerprint

@@ -57,7 +57,7 @@ class SqliteSource(FileSource):
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order; see ``Source.rows``."""
-        self.check_unchanged()
+        self.begin()
         number = 0
         names = self.columns or ()
         converters = [_converted] * len(names)

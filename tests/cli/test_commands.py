@@ -235,25 +235,34 @@ def test_faults_E21_standard_input(run_kb: Callable[..., Ran]) -> None:
     text = "".join(json.dumps(row) + "\n" for row in ROWS)
     ran = run_kb("import", "-", "--input", "jsonl", "--format", "json", input=text)
     assert (ran.code, json.loads(ran.out)["new"]) == (0, 3)
-    ran = run_kb("import", "-", input=text)
+    ran = run_kb("import", "-", "--format", "json", input=text)
+    assert (ran.code, json.loads(ran.out)["unchanged"]) == (0, 3)
+    assert "<stdin> is read as JSON Lines; --input says otherwise" in ran.err
+    ran = run_kb("import", "-", input="Dear all,\n\nthis, as you see, is a letter.\n")
     assert (ran.code, ran.out, ran.err) == (
         2,
         "",
-        "error: the format of standard input is not known\n  say --input csv|tsv|json|jsonl\n",
+        "error: what <stdin> holds is not certain\n  say --input csv|tsv|json|jsonl|parquet|excel|sqlite|markdown\n",
     )
     assert run_kb("import", "-", "--input", "jsonl", input="").code == 0
 
 
 def test_faults_E21_what_is_no_file(cli: Run, tmp_path: Path) -> None:
     nothing = "  nothing was imported\n"
+    (tmp_path / "empty").mkdir()
     for path, what, hint in [
-        (tmp_path, f"{tmp_path} is a directory", "name its files, e.g. with a pattern: *.csv"),
         ("/dev/zero", "/dev/zero is a device, not a file", "use - to read standard input"),
         ("no.csv", "no.csv does not exist", "check the path; a relative one starts at the current directory"),
     ]:
         for options in ([], ["--input", "csv"]):
             ran = cli("import", str(path), *options)
             assert (ran.code, ran.out, ran.err) == (1, "", f"error: {what}\n{nothing}  {hint}\n")
+    for options, what, hint in [
+        ([], "is a folder without files", "name a folder of Markdown or text files"),
+        (["--input", "csv"], "is a directory", "name its files, e.g. with a pattern: *.csv"),
+    ]:
+        ran = cli("import", str(tmp_path / "empty"), *options)
+        assert (ran.code, ran.out, ran.err) == (1, "", f"error: {tmp_path}/empty {what}\n{nothing}  {hint}\n")
 
 
 def test_faults_E21_a_named_pipe(cli: Run, tmp_path: Path) -> None:
@@ -269,12 +278,12 @@ def test_faults_E21_a_named_pipe(cli: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "what", "hint"),
     [
-        (b"PK\x03\x04....xl/workbook.xml", "an Excel workbook (xlsx), not CSV", "export the sheet as CSV"),
+        (b"PK\x03\x04....xl/workbook.xml", "an Excel workbook (xlsx), not CSV", "add --input excel"),
         (b"PK\x03\x04....", "a zip archive, not CSV", "unpack it first: unzip"),
         (b"%PDF-1.7", "a PDF, not CSV", "export its text or table first"),
         (b"<!doctype html><html>", "an HTML page, not CSV", "save the data itself, not the page"),
         (b'[{"id": 1}]', "JSON, not CSV", "add --input json"),
-        (b"\x1f\x8b\x08", "gzip-compressed, not CSV", "unpack it first: gunzip"),
+        (b"BZh91AY&SY", "bzip2-compressed, not CSV", "unpack it first: bunzip2"),
     ],
 )
 def test_faults_E22_files_that_are_something_else(data: bytes, what: str, hint: str, cli: Run, tmp_path: Path) -> None:

@@ -52,7 +52,10 @@ def sample(format: Format, rows: list[dict[str, object]] = ROWS) -> bytes:
     if format is Format.EXCEL:
         return workbook([list(rows[0]), *(list(row.values()) for row in rows)])
     columns = ", ".join(f'"{name}"' for name in rows[0])
-    return database(f"CREATE TABLE t ({columns})", *(("INSERT INTO t VALUES (?, ?)", tuple(r.values())) for r in rows))
+    marks = ", ".join("?" * len(rows[0]))
+    return database(
+        f"CREATE TABLE t ({columns})", *((f"INSERT INTO t VALUES ({marks})", tuple(r.values())) for r in rows)
+    )
 
 
 def parquet(table: pa.Table) -> bytes:
