@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from kb.errors import KBError
@@ -97,22 +98,18 @@ class ArrowSource:
         """Do nothing: a table in memory does not change."""
 
 
-class _arrow_errors:  # noqa: N801 - used as a word of the language
-    """Turns what pyarrow raises about a damaged file into an error of the source."""
+@contextmanager
+def _arrow_errors(opened: Input) -> Iterator[None]:
+    """Turn what pyarrow raises about a damaged file into an error of the source."""
+    import pyarrow as pa
 
-    def __init__(self, opened: Input) -> None:
-        self._opened = opened
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        import pyarrow as pa
-
-        damage = (pa.ArrowException, OSError, ValueError, KeyError, MemoryError, UnicodeError, OverflowError)
-        if isinstance(error, damage) and not isinstance(error, KBError):
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise self._opened.broken(f"the Parquet data cannot be read: {reason}") from None
+    try:
+        yield
+    except KBError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise opened.broken(f"the Parquet data cannot be read: {reason}") from None
 
 
 def _rows(batches: Iterable[pa.RecordBatch], names: tuple[str, ...], limits: Limits) -> Iterator[Row]:

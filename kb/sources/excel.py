@@ -128,20 +128,17 @@ class ExcelSource(FileSource):
                 book.close()
 
 
-class _excel_errors:  # noqa: N801 - used as a word of the language
-    """Turns whatever openpyxl raises about a damaged workbook into an error of the source."""
-
-    def __init__(self, opened: Input) -> None:
-        self._opened = opened
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+@contextmanager
+def _excel_errors(opened: Input) -> Iterator[None]:
+    """Turn whatever openpyxl raises about a damaged workbook into an error of the source."""
+    try:
+        yield
+    except KBError:
+        raise
+    except Exception as error:
         # openpyxl trusts the XML that it reads: what is missing in it shows as errors of every kind.
-        if isinstance(error, Exception) and not isinstance(error, KBError):
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise self._opened.broken(f"the workbook cannot be read: {reason}") from None
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise opened.broken(f"the workbook cannot be read: {reason}") from None
 
 
 def _check_parts(path: str, name: str) -> None:

@@ -83,6 +83,14 @@ def test_faults_F1_F2_F3_what_no_document_can_hold_costs_its_row(
 
 
 @pytest.mark.parametrize("name", KINDS)
+def test_faults_F9_nested_values_stay_nested(tmp_path: Path, name: str) -> None:
+    text = '{"id": 1, "author": {"name": "n", "more": {}}, "tags": ["x", 1, null, []], "none": []}'
+    assert one(tmp_path, text, name).values == {
+        "id": 1, "author": {"name": "n", "more": {}}, "tags": ["x", 1, None, []], "none": []
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_faults_F3_large_ints_are_left_to_the_schema(tmp_path: Path, name: str) -> None:
     assert one(tmp_path, '{"n": 9223372036854775808, "m": -1e308}', name).values == {"n": 2**63, "m": -1e308}
 
