@@ -80,14 +80,14 @@ class Collection(Wiring):
 
     def import_frame(
         self,
-        frame: pd.DataFrame,
+        frame: object,
         *,
         mapping: FieldMapping | Mapping[str, str] | None = None,
         unknown_columns: UnknownColumns | str = UnknownColumns.ERROR,
         dry_run: bool = False,
         progress: OnProgress | None = None,
     ) -> Job:
-        """Import a data frame, one document a row; as ``import_file``. Its index is not read."""
+        """Import a data frame of pandas or Arrow, one document a row; as ``import_file``. An index is not read."""
         fields = mapping
         if not isinstance(fields, FieldMapping):
             fields = FieldMapping(dict(fields or {}), unknown_columns=UnknownColumns(unknown_columns))

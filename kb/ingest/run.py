@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    import pandas as pd
-
     from kb.sources import Source
     from kb.write import Target
 
@@ -58,7 +56,7 @@ def import_files(
 
 
 def import_frame(
-    target: Target, frame: pd.DataFrame, request: ImportRequest, *, rejects_folder: Path, dry_run: bool = False
+    target: Target, frame: object, request: ImportRequest, *, rejects_folder: Path, dry_run: bool = False
 ) -> Generator[Progress]:
     """Import a data frame; as ``import_files``, with rejects in JSON Lines. Such a job cannot be resumed."""
     source = open_frame(frame)
