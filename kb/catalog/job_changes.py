@@ -107,6 +107,7 @@ def follow_origins(
     undone: Sequence[JobChange],
     *,
     sources: Sequence[str],
+    job_id: str,
     source: str | None,
     by: str,
 ) -> None:
@@ -120,7 +121,8 @@ def follow_origins(
         collection_id: The collection.
         undone: Up to ``MAX_KEYS`` documents that were set back.
         sources: From ``sources_of``.
-        source: The source that the job that is undone imported, or None.
+        job_id: The job that is undone.
+        source: The source that it imported, or None.
         by: The job that undoes it.
     """
     by_key = {change.key: change for change in undone}
@@ -137,7 +139,7 @@ def follow_origins(
             stale.append(place)
         elif row.revision == change.first - 1:
             moved.append(place | {"to": now[row.key][0], "hash": now[row.key][1]})
-        elif row.source == source and change.first <= row.revision <= change.last:
+        elif row.source == source and (row.job_id == job_id or change.first <= row.revision <= change.last):
             # Of an edited one the source has said nothing that the document still is.
             to, said = (change.first - 1, b"") if change.was_edited else now[row.key]
             moved.append(place | {"to": to, "hash": said})

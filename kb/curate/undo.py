@@ -124,7 +124,9 @@ def undo(target: Target, job_id: str, *, force: bool) -> Job:
         for changes in _changes(connection, collection, job):
             undone = [change for change in changes if _fate(change) is not _Fate.AS_BEFORE]
             counts += _set_back(inner, undone, by=undoing)
-            cat.follow_origins(connection, collection.id, undone, sources=sources, source=job.source, by=undoing.id)
+            cat.follow_origins(
+                connection, collection.id, undone, sources=sources, job_id=job.id, source=job.source, by=undoing.id
+            )
         cat.forget_first_origins(connection, collection.id, job.id)
         if job.status.is_resumable:
             cat.save_job(connection, replace(job, status=JobStatus.CANCELLED))
