@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COMMANDS: Final = {
     "init": ("kb.cli.setup", "init", "Make a new knowledge base."),
     "inspect": ("kb.cli.inspecting", "inspect", "Show what a file holds; propose a collection for it."),
-    "import": ("kb.cli.importing", "import_", "Import CSV, TSV, JSON or JSON Lines files."),
+    "import": ("kb.cli.importing", "import_", "Import files, from CSV to Excel, as one job."),
     "search": ("kb.cli.searching", "search", "Find documents by meaning."),
     "get": ("kb.cli.documents", "get", "Show one document."),
     "list": ("kb.cli.documents", "list_", "List documents, filtered and sorted."),
@@ -73,7 +73,7 @@ class _LazyGroup(click.Group):
 def cli() -> None:
     """A knowledge base you can trust, on ChromaDB.
 
-    Import documents from CSV and JSON into typed collections, ask filtered
+    Import documents from files into typed collections, ask filtered
     questions with a similarity threshold, and curate what is in them.
 
     \b

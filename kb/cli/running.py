@@ -11,6 +11,7 @@ import click
 
 from kb.cli import render
 from kb.cli.stopping import stoppable
+from kb.errors import KBError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -42,6 +43,10 @@ def run_steps(options: Shared, base: KnowledgeBase, steps: Generator[Progress]) 
         if last is not None:
             _print_stopped(options, base, last)
         raise
+    except KBError:
+        if last is not None and last.job.id:
+            _print_rejects(options, base.job(last.job.id), last)
+        raise
     assert last is not None
     if stop.is_wanted and str(last.job.status) == "running":
         _print_stopped(options, base, last)
@@ -54,6 +59,16 @@ def run_steps(options: Shared, base: KnowledgeBase, steps: Generator[Progress]) 
     if more > 0:
         options.note(f"and {render.counted(more, 'more reject')}")
     return last.job
+
+
+def _print_rejects(options: Shared, job: Job, last: Progress) -> None:
+    """Tell of the rows that an import had rejected before it failed."""
+    for reject in last.rejects:
+        options.note(f"row {reject.number}, line {reject.line}: {render.short(reject.reason)}")
+    if job.counts.rejected:
+        options.note(
+            f"{render.counted(job.counts.rejected, 'rejected row')}: kb jobs rejects {job.id}, or {job.rejects}"
+        )
 
 
 def _print_stopped(options: Shared, base: KnowledgeBase, last: Progress) -> None:

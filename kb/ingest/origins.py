@@ -160,8 +160,8 @@ def _check_share(run: Run, gone: Sequence[cat.Origin], total: int) -> None:
         return
     if run.job.counts.rejected:
         raise ConflictError(
-            f"{len(gone):,} documents are not in the input any more, but {run.job.counts.rejected:,} rows were "
-            "rejected and may be theirs",
+            f"documents that are not in the input any more: {len(gone):,}; rejected rows, which may be theirs: "
+            f"{run.job.counts.rejected:,}",
             unchanged=unchanged,
             hint="mend the rejected rows, then import the whole source again",
         )

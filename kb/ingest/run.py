@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kb import catalog as cat
-from kb.catalog import Job, JobStatus
+from kb.catalog import Counts, Job, JobStatus
 from kb.errors import ConflictError, KBError, SourceChangedError, SourceError, UsageError
 from kb.ingest.batches import batches, check_rejects
 from kb.ingest.cancelling import StopJobError, began, check, ended
@@ -217,7 +217,7 @@ def _runs(
     job = replace(job, total=_total(sources))
     if resumed is not None and request.policy.atomic:
         # Nothing of it is in: it starts again, and so do its rejects.
-        job = replace(job, rejects=None, rejects_bytes=0)
+        job = replace(job, counts=Counts(), rejects=None, rejects_bytes=0)
         with target.catalog.write() as connection:
             cat.forget_rejects(connection, job.id)
     run = Run(target, request, job, rejects_folder, rehearsal, job.counts.read, time.monotonic() - job.seconds)
@@ -310,10 +310,12 @@ def _stop(run: Run, status: JobStatus, error: str | None) -> None:
         run.job = replace(run.job, status=status, error=error, seconds=seconds, warnings=warnings)
         return
     with run.target.catalog.write() as connection:
-        if run.kept_rejects and status is not JobStatus.DONE:
-            cat.add_rejects(connection, run.job.id, run.kept_rejects)
         stored = cat.find_job(connection, run.job.id)
         assert stored is not None
+        if run.kept_rejects and status is not JobStatus.DONE:
+            cat.add_rejects(connection, run.job.id, run.kept_rejects)
+            rejected = len(run.kept_rejects)
+            stored = replace(stored, counts=Counts(read=rejected, rejected=rejected))
         run.job = replace(
             stored,
             status=status,
