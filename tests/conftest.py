@@ -52,6 +52,7 @@ class FakeEncoder:
     Attributes:
         texts: Every document text that was embedded, in order.
         fail_on: Raise when a text contains this.
+        dies_after: Raise always after so many calls.
         dies_on: Raise when a text contains this, and from then on always, until it is None again.
         broken: Return this instead of vectors.
     """
@@ -62,6 +63,7 @@ class FakeEncoder:
     fail_on: str | None = None
     dies_on: str | None = None
     dead: bool = False
+    dies_after: int | None = None
     broken: object = None
     inner: HashingEncoder = field(default_factory=HashingEncoder)
     seed: int = 0
@@ -89,6 +91,9 @@ class FakeEncoder:
         if self.fail_on is not None and any(self.fail_on in text for text in texts):
             raise kb.errors.EncoderError(f"the model failed on {self.fail_on!r}", unchanged="nothing was stored")
         self.dead = self.dies_on is not None and (self.dead or any(self.dies_on in text for text in texts))
+        if self.dies_after is not None:
+            self.dies_after -= 1
+            self.dead = self.dead or self.dies_after < 0
         if self.dead:
             raise kb.errors.EncoderError(f"the model failed on {self.dies_on!r}", unchanged="nothing was stored")
         if self.broken is not None:

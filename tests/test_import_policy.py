@@ -11,7 +11,7 @@ import pytest
 import kb
 from kb.catalog import Counts, JobStatus
 from kb.errors import ConflictError, EncoderError, SourceChangedError, SourceError, UsageError
-from kb.ingest import Outcome, load_plan
+from kb.ingest import Outcome, commit, load_plan
 from kb.ingest.request import OnConflict
 from tests.conftest import article, make
 
@@ -96,15 +96,39 @@ def test_an_atomic_import_that_was_refused_can_be_tried_again(tmp_path: Path, ar
 def test_an_atomic_import_whose_model_fails_leaves_everything_as_it_was(
     tmp_path: Path, articles: kb.Collection, encoder: FakeEncoder
 ) -> None:
-    encoder.fail_on = "subject150."
+    encoder.dies_on = "subject150."
     with pytest.raises(EncoderError):
         run(articles, save(tmp_path / "in.jsonl", *rows(*range(1, 200))), atomic=True)
     assert articles.count() == 0
     assert articles._base.jobs()[0].counts == Counts()
-    encoder.fail_on = None
+    encoder.dies_on = None
     job = articles._base.resume(articles._base.jobs()[0].id)
     assert (job.counts.new, articles.count()) == (199, 199)
     assert is_sound(articles)
+
+
+def test_an_atomic_import_names_the_row_that_the_model_fails_on(
+    tmp_path: Path, articles: kb.Collection, encoder: FakeEncoder
+) -> None:
+    encoder.fail_on = "subject150."
+    with pytest.raises(SourceError, match=r"^1 of 199 rows were rejected$"):
+        run(articles, save(tmp_path / "in.jsonl", *rows(*range(1, 200))), atomic=True)
+    (job,) = articles._base.jobs()
+    assert [reject.line for reject in articles._base.rejects(job.id)] == [150]
+    assert articles.count() == 0
+
+
+def test_nobody_writes_into_an_atomic_import(tmp_path: Path, articles: kb.Collection) -> None:
+    path = save(tmp_path / "in.jsonl", *rows(*range(1, 200)))
+    steps = articles.import_steps(kb.ImportRequest((str(path),), policy=kb.Policy(atomic=True)))
+    next(steps)
+    next(steps)
+    with pytest.raises(UsageError, match=r"^an import with --atomic is going on in this thread$"):
+        articles.upsert(make(articles, "mine"))
+    steps.close()
+    assert articles.count() == 0
+    articles.upsert(make(articles, "mine"))
+    assert list(titles(articles)) == ["mine"]
 
 
 # Rows that are wrong
@@ -122,6 +146,57 @@ def test_the_row_that_the_model_fails_on_is_found_and_rejected(
     again = articles.import_file(str(job.rejects))
     assert (again.status, again.counts) == (JobStatus.DONE, Counts(read=1, new=1, embedded=1))
     assert is_sound(articles)
+
+
+def test_an_import_that_is_killed_between_the_halves_of_a_batch_goes_on_where_it_was(
+    tmp_path: Path, articles: kb.Collection, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = rows(*range(1, 41))
+    records[30]["rating"] = records[36]["rating"] = 9
+    path = save(tmp_path / "in.jsonl", *records)
+    encoder.fail_on = "subject4."
+    write, calls = commit._write, []
+
+    def killed(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 7:  # the first half has been taken apart and is in
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit, "_write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(articles, path)
+    encoder.fail_on = None
+    job = articles._base.resume(articles._base.jobs()[0].id)
+    assert (job.counts.read, job.counts.new + job.counts.rejected) == (40, 40)
+    lines = [reject.line for reject in articles._base.rejects(job.id)]
+    assert {31, 37} <= set(lines) <= {4, 31, 37}
+    assert len(lines) == job.counts.rejected
+    assert articles.count() == job.counts.new
+    with open(str(job.rejects)) as file:
+        assert len(file.readlines()) == len(lines)
+
+
+def test_a_model_that_dies_while_the_row_is_looked_for_rejects_no_row(
+    tmp_path: Path, articles: kb.Collection, encoder: FakeEncoder
+) -> None:
+    encoder.fail_on = "subject37."
+    path = save(tmp_path / "in.jsonl", *rows(*range(1, 51)))
+    encoder.dies_after = 4
+    with pytest.raises(EncoderError):
+        run(articles, path)
+    assert articles._base.jobs()[0].counts.rejected == 0
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_rows_that_the_model_fails_on_count_as_errors(
+    allowed: int, tmp_path: Path, articles: kb.Collection, encoder: FakeEncoder
+) -> None:
+    encoder.fail_on = "subject3"
+    path = save(tmp_path / "in.jsonl", *rows(1, 3, 30, 4))
+    with pytest.raises(SourceError, match=rf"^2 of 4 rows were rejected; {allowed} are allowed$"):
+        run(articles, path, max_errors=allowed)
 
 
 def test_a_model_that_fails_on_everything_rejects_no_row(
@@ -240,12 +315,38 @@ def test_a_sync_deletes_no_more_than_is_allowed(tmp_path: Path, articles: kb.Col
     with pytest.raises(ConflictError) as raised:
         run(articles, path, source="feed", sync=True)
     assert (str(raised.value), raised.value.unchanged, raised.value.hint) == (
-        "3 of the 11 documents of 'feed' are not in the input any more; at most 10 % may be deleted",
+        "3 of the 10 documents of 'feed' are not in the input any more; at most 10 % may be deleted",
         "no vanished document was deleted; the rows of the input are in",
-        "if that is right: --max-delete 28%",
+        "if that is right: --max-delete 30%",
     )
     assert articles.count() == 11
-    assert run(articles, path, source="feed", sync=True, max_delete=0.28).counts.removed == 3
+    assert run(articles, path, source="feed", sync=True, max_delete=0.3).counts.removed == 3
+
+
+def test_what_an_import_adds_does_not_raise_what_it_may_delete(tmp_path: Path, articles: kb.Collection) -> None:
+    path = save(tmp_path / "in.jsonl", *rows(*range(1, 11)))
+    run(articles, path, source="feed", sync=True)
+    save(path, *rows(*range(100, 200)))
+    with pytest.raises(ConflictError, match=r"^10 of the 10 documents of 'feed' are not in the input any more"):
+        run(articles, path, source="feed", sync=True)
+
+
+def test_a_document_of_two_sources_stays_with_the_other_one(tmp_path: Path, articles: kb.Collection) -> None:
+    path = save(tmp_path / "in.jsonl", *rows(1, 2))
+    run(articles, path, source="feed")
+    run(articles, save(tmp_path / "other.jsonl", *rows(2)), source="other")
+    save(path, *rows(1))
+    assert run(articles, path, source="feed", sync=True, max_delete=0.5).counts.removed == 0
+    assert sorted(titles(articles)) == ["a1", "a2"]
+
+
+def test_an_undone_import_has_brought_nothing(tmp_path: Path, articles: kb.Collection) -> None:
+    articles.add(make(articles, "hand"))
+    wrong = run(articles, save(tmp_path / "wrong.jsonl", article("hand"), *rows(9)), source="feed")
+    articles._base.undo(wrong.id)
+    path = save(tmp_path / "in.jsonl", *rows(1))
+    assert run(articles, path, source="feed", sync=True, max_delete=1.0).counts.removed == 0
+    assert sorted(titles(articles)) == ["a1", "hand"]
 
 
 def test_a_sync_from_an_empty_input_is_refused(tmp_path: Path, articles: kb.Collection) -> None:
@@ -348,6 +449,21 @@ def test_a_plan_is_applied(tmp_path: Path, articles: kb.Collection) -> None:
     job = articles.apply_plan(load_plan(tmp_path / "plan.json"))
     assert job.counts == plan.counts == Counts(read=2, new=1, updated=1, removed=1, embedded=2)
     assert titles(articles) == {"a2": "New", "a3": "Title of a3"}
+
+
+def test_a_plan_that_would_fail_is_refused(tmp_path: Path, articles: kb.Collection) -> None:
+    path = save(tmp_path / "in.jsonl", *rows(1, 2))
+    run(articles, path, source="feed")
+    articles.update("a1", title="Edited")
+    save(path, *rows(1, title="New"))
+    plan = planned(articles, path, source="feed")
+    with pytest.raises(ConflictError) as raised:
+        articles.apply_plan(plan)
+    assert str(raised.value) == ("the plan cannot be done: 1 documents were edited since their last import from 'feed'")
+    again = planned(articles, path, source="feed", sync=True, on_conflict=OnConflict.THEIRS)
+    with pytest.raises(ConflictError, match=r"^the plan cannot be done: 1 of the 2 documents of 'feed' are not in"):
+        articles.apply_plan(again)
+    assert titles(articles)["a1"] == "Edited"
 
 
 @pytest.mark.parametrize("moved", ["base", "file", "collection"])

@@ -255,7 +255,7 @@ def come_from(base: kb.KnowledgeBase, source: str, keys: dict[str, int], job: st
         for key, revision in keys.items():
             connection.execute(origins.delete().where(origins.c.source == source, origins.c.key == key))
             row = {"collection_id": 1, "source": source, "key": key, "revision": revision, "job_id": job}
-            row["fields_hash"] = b""
+            row |= {"fields_hash": b"", "first_job_id": "x"}
             connection.execute(origins.insert().values(row))
 
 

@@ -70,7 +70,16 @@ from kb.catalog.lookup import (
     matching_seqs,
     seqs_of,
 )
-from kb.catalog.origins import Origin, count_origins, find_origins, forget_origins, save_origins, unseen_origins
+from kb.catalog.origins import (
+    Origin,
+    count_origins,
+    find_origins,
+    forget_first_origins,
+    forget_origins,
+    save_origins,
+    shared_origins,
+    unseen_origins,
+)
 from kb.catalog.queue import TARGETS, VECTORS, QueuedDocument, QueuePart, enqueue, enqueue_all, forget, oldest, pending
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
 from kb.catalog.walk import walk
@@ -121,6 +130,7 @@ __all__ = [
     "first_chunks",
     "follow_origins",
     "forget",
+    "forget_first_origins",
     "forget_origins",
     "forget_rejects",
     "found_chunks",
@@ -158,6 +168,7 @@ __all__ = [
     "select_documents",
     "select_keys",
     "seqs_of",
+    "shared_origins",
     "sources_of",
     "stored_states",
     "to_sql",

@@ -66,15 +66,33 @@ class Catalog:
         A write inside a write of the same thread joins it: both are committed by the outer one, or neither is.
         """
         if self.is_writing:
+            if hasattr(self._joined, "guarded"):
+                raise UsageError(
+                    "an import with --atomic is going on in this thread",
+                    unchanged="nothing was written",
+                    hint="write when it has ended: until then it could take this back",
+                )
             yield self._joined.connection
             return
         self._check_open()
-        with translated_errors(self.path), self._writer.begin() as connection:
+        with self.writing, translated_errors(self.path), self._writer.begin() as connection:
             self._joined.connection = connection
             try:
                 yield connection
             finally:
                 vars(self._joined).pop("connection", None)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Let nobody join the transaction of this thread, while others than its owner have their turn."""
+        if not self.is_writing:
+            yield
+            return
+        self._joined.guarded = True
+        try:
+            yield
+        finally:
+            vars(self._joined).pop("guarded", None)
 
     @property
     def is_writing(self) -> bool:

@@ -26,6 +26,7 @@ class JobChange:
     Attributes:
         key: The document's id.
         first: The first revision that the job made of it.
+        last: The last one.
         before: Its stored fields before that.
         after: Its stored fields after the job's last revision of it.
         now: Its stored fields at present.
@@ -35,6 +36,7 @@ class JobChange:
 
     key: str
     first: int
+    last: int
     before: str | None
     after: str | None
     now: str | None
@@ -71,6 +73,7 @@ def changes_of_job(connection: Connection, collection_id: int, job_id: str, keys
         select(
             own.c.key,
             own.c.first,
+            own.c.last,
             (own.c.last - own.c.first + 1 > own.c.number).label("interleaved"),
             first.c.before,
             later.c.id.label("later"),
@@ -87,7 +90,7 @@ def changes_of_job(connection: Connection, collection_id: int, job_id: str, keys
     for row in connection.execute(query):
         after = row.now if row.later is None else row.after
         found[row.key] = JobChange(
-            row.key, row.first, row.before, after, row.now, bool(row.interleaved), bool(row.was_edited)
+            row.key, row.first, row.last, row.before, after, row.now, bool(row.interleaved), bool(row.was_edited)
         )
     return [found[key] for key in keys]
 
@@ -136,7 +139,7 @@ def follow_origins(
             stale.append(place)
         elif row.revision == change.first - 1:
             moved.append(place | {"to": now[row.key][0], "hash": now[row.key][1]})
-        elif (row.source, row.job_id) == (source, job_id):
+        elif row.source == source and (row.job_id == job_id or change.first <= row.revision <= change.last):
             # Of an edited one the source has said nothing that the document still is.
             to, said = (change.first - 1, b"") if change.was_edited else now[row.key]
             moved.append(place | {"to": to, "hash": said})
@@ -153,7 +156,9 @@ def follow_origins(
     back = [change.key for change in undone if change.before is not None and change.after is None]
     if source is not None and back:
         connection.execute(
-            insert(origins).values(collection_id=collection_id, source=source, job_id=by).on_conflict_do_nothing(),
+            insert(origins)
+            .values(collection_id=collection_id, source=source, job_id=by, first_job_id=by)
+            .on_conflict_do_nothing(),
             [{"key": key, "revision": now[key][0], "fields_hash": now[key][1]} for key in back],
         )
 

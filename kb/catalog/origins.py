@@ -65,22 +65,40 @@ def save_origins(connection: Connection, collection_id: int, source: str, new: S
                 "revision": one.revision,
                 "fields_hash": one.fields_hash,
                 "job_id": job,
+                "first_job_id": job,
             }
             for one in new
         ],
     )
 
 
-def count_origins(connection: Connection, collection_id: int, source: str) -> int:
-    """Return how many documents the source has brought."""
-    own = _own(collection_id, source)
-    return int(connection.execute(select(func.count()).select_from(origins).where(*own)).scalar_one())
+def count_origins(connection: Connection, collection_id: int, source: str, *, without: str) -> int:
+    """Return how many documents the source had brought before a job."""
+    query = select(func.count()).select_from(origins).where(*_own(collection_id, source))
+    return int(connection.execute(query.where(origins.c.first_job_id != without)).scalar_one())
+
+
+def shared_origins(connection: Connection, collection_id: int, source: str, keys: Sequence[str]) -> set[str]:
+    """Return those of the documents that another source has brought as well."""
+    shared: set[str] = set()
+    for some in batched(keys):
+        query = select(origins.c.key).where(
+            origins.c.collection_id == collection_id, origins.c.source != source, origins.c.key.in_(some)
+        )
+        shared.update(connection.execute(query).scalars())
+    return shared
 
 
 def unseen_origins(connection: Connection, collection_id: int, source: str, *, job: str) -> list[Origin]:
     """Return what the source has brought before and not with the job, by id."""
     query = _query(collection_id, source).where(origins.c.job_id != job).order_by(origins.c.key)
     return [Origin(row.key, row.revision, row.fields_hash) for row in connection.execute(query)]
+
+
+def forget_first_origins(connection: Connection, collection_id: int, job: str) -> None:
+    """Take back that documents came from a source where a job alone has brought them from there."""
+    own = origins.c.collection_id == collection_id, origins.c.first_job_id == job, origins.c.job_id == job
+    connection.execute(delete(origins).where(*own))
 
 
 def forget_origins(connection: Connection, collection_id: int, source: str, keys: Sequence[str]) -> None:

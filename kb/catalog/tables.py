@@ -173,6 +173,7 @@ origins: Final = Table(
     Column("revision", Integer, nullable=False),
     Column("fields_hash", LargeBinary, nullable=False),
     Column("job_id", Text, nullable=False),
+    Column("first_job_id", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -198,4 +198,5 @@ def print_job(options: Shared, job: Job, *, dry_run: bool = False) -> None:
         options.note(f"the job was cancelled; what it had done stays: kb jobs undo {job.id} takes it back")
     if job.rejects:
         options.note(f"rejected rows, with reasons: {job.rejects}")
-        options.note("mend them there and import that file with the same options")
+        without = ", but without --sync" if job.source is not None else ""
+        options.note(f"mend them there and import that file with the same options{without}")

@@ -127,6 +127,7 @@ def undo(target: Target, job_id: str, *, force: bool) -> Job:
             cat.follow_origins(
                 connection, collection.id, undone, sources=sources, job_id=job.id, source=job.source, by=undoing.id
             )
+        cat.forget_first_origins(connection, collection.id, job.id)
         if job.status.is_resumable:
             cat.save_job(connection, replace(job, status=JobStatus.CANCELLED))
         seconds = time.monotonic() - began

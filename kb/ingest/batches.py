@@ -44,7 +44,9 @@ def batches(run: Run, source: Source, columns: Columns, *, number: int) -> Itera
     Raises:
         SourceError: More rows are wrong than the policy allows; what was read before has been yielded.
     """
-    batch = Batch()
+    # As the job names it: the same from whatever folder it is resumed.
+    file = run.request.files[number] if source.name != "<stdin>" else source.name
+    batch = Batch(file)
     run.cells = {name: column for column in source.columns or () for name in columns.targets(column) or ()}
     for row in selected(source, columns):
         run.read += 1
@@ -53,10 +55,10 @@ def batches(run: Run, source: Source, columns: Columns, *, number: int) -> Itera
             continue
         batch.read += 1
         if isinstance(outcome, Reject):
-            reject(run, source, batch, row, outcome)
+            reject(run, batch, row, outcome)
             if _too_many(run, batch):
                 yield batch
-                raise _stopped(run)
+                raise stopped(run)
         else:
             batch.documents.append(outcome)
             batch.rows.append(row)
@@ -66,7 +68,7 @@ def batches(run: Run, source: Source, columns: Columns, *, number: int) -> Itera
             yield batch
             took = max(time.monotonic() - began, 1e-3)
             run.batch_rows = min(MAX_BATCH, max(FIRST_BATCH, int(batch.read * min(4.0, BATCH_SECONDS / took))))
-            batch = Batch()
+            batch = Batch(file)
     if batch.read:
         yield batch
 
@@ -78,25 +80,37 @@ def _size(row: Row) -> int:
     return sum(len(value) for value in dict(row.values).values() if isinstance(value, str))
 
 
-def reject(run: Run, source: Source, batch: Batch, row: Row, one: Reject) -> None:
-    """Add a row to what a batch rejects, and to the reject file."""
-    batch.rejects.append(one)
+def reject(run: Run, batch: Batch, row: Row, one: Reject) -> None:
+    """Add a row to what a batch rejects."""
+    batch.rejects.append(replace(one, file=batch.file))
+    batch.rejected.append(row)
     if len(run.first_rejects) < SHOWN_REJECTS:
         run.first_rejects.append(one)
-    if run.rehearsal is not None:
-        return
-    if run.writer is None:
+
+
+def write_rejects(run: Run, source: Source, batch: Batch) -> None:
+    """Write what a batch rejects to the reject file, and note its length with the job."""
+    if batch.rejects and run.writer is None:
         path = str(run.rejects_folder / f"{run.job.id}-{_short_name(source)}.rejects.{source.rejects}")
         run.writer = open_rejects(path, source, resume_at=None)
         run.job = replace(run.job, rejects=path)
-    run.writer.write(row, one.reason)
+    if run.writer is not None:
+        for one, row in zip(batch.rejects, batch.rejected, strict=True):
+            run.writer.write(row, one.reason)
+        run.job = replace(run.job, rejects_bytes=run.writer.flush())
 
 
-def check_share(run: Run) -> None:
-    """Raise when, all rows being read, a larger share of them was rejected than the policy allows."""
-    share, counts = run.request.policy.max_error_share, run.job.counts
-    if share is not None and counts.rejected > share * counts.read:
-        raise _stopped(run)
+def check_rejects(run: Run, *, all_read: bool) -> None:
+    """Raise when more of the rows that were committed were rejected than the policy allows.
+
+    Raises:
+        SourceError: What was committed stays.
+    """
+    policy, counts = run.request.policy, run.job.counts
+    too_many = policy.max_errors is not None and counts.rejected > policy.max_errors
+    share = policy.max_error_share
+    if too_many or (all_read and share is not None and counts.rejected > share * counts.read):
+        raise stopped(run)
 
 
 def _document(run: Run, source: Source, columns: Columns, row: Row, number: int) -> Document | Reject:
@@ -135,15 +149,23 @@ def _too_many(run: Run, batch: Batch) -> bool:
     return share is not None and run.read >= ENOUGH_ROWS and rejected > share * run.read
 
 
-def _stopped(run: Run) -> SourceError:
+def stopped(run: Run) -> SourceError:
+    """Return the error of an import that ends because too many rows were rejected."""
     policy, counts = run.request.policy, run.job.counts
     allowed = f"{policy.max_errors:,}" if policy.max_error_share is None else spelled_share(policy.max_error_share)
     taken = counts.read - counts.rejected
     return SourceError(
         f"{counts.rejected:,} of {counts.read:,} rows were rejected; {allowed} are allowed",
-        unchanged=f"the {taken:,} rows before are in" if taken else "nothing was imported",
+        unchanged=kept(run, f"the {taken:,} rows before are in" if taken else "nothing was imported"),
         hint=f"kb jobs rejects {run.job.id} lists them" if run.job.id else "",
     )
+
+
+def kept(run: Run, otherwise: str) -> str:
+    """Return what an error leaves of an import: ``otherwise`` where batches are committed one by one."""
+    if run.rehearsal is not None:
+        return "nothing was written"
+    return "nothing was imported (--atomic)" if run.request.policy.atomic else otherwise
 
 
 def spelled_share(share: float) -> str:

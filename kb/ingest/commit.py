@@ -10,14 +10,14 @@ from kb import catalog as cat
 from kb.catalog import Counts, Job, Reject
 from kb.embed import check_vectors
 from kb.errors import EncoderError
-from kb.ingest.batches import reject
+from kb.ingest.batches import check_rejects, reject, write_rejects
 from kb.ingest.origins import Claim, claims, record_origins
 from kb.ingest.plan import Outcome
 from kb.ingest.state import Batch
 from kb.write import Put, put
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Connection
 
@@ -52,43 +52,47 @@ def commit(run: Run, source: Source, batch: Batch, position: int) -> None:
     if run.rehearsal is not None:
         _rehearse(run, batch)
         return
-    if run.request.policy.atomic:
-        _write_atomic(run, batch)
-        return
     try:
-        _write(run, batch)
+        _write(run, source, batch)
     except EncoderError as error:
         if not _works(run):
             raise
         _halve(run, source, batch, error)
-
-
-def _write_atomic(run: Run, batch: Batch) -> None:
-    run.kept_rejects += batch.rejects
-    if run.kept_rejects:
-        # Nothing will be kept: the rest is only read for what else is wrong.
-        batch = Batch(read=len(batch.rejects), rejects=batch.rejects)
-    _write(run, batch)
+        if not run.request.policy.atomic:
+            check_rejects(run, all_read=False)
 
 
 def _halve(run: Run, source: Source, batch: Batch, error: EncoderError) -> None:
-    """Write what can be written of a batch on which the model failed."""
+    """Write what can be written of a batch on which the model failed, in the order of the input."""
     if len(batch.documents) <= 1:
-        bad = Batch(read=batch.read, rejects=batch.rejects)
+        if not _works(run):
+            raise error
+        bad = Batch(batch.file, batch.read, rejects=batch.rejects, rejected=batch.rejected)
         for row in batch.rows:
-            reject(run, source, bad, row, Reject(source.name, row.number, row.line, f"the model failed on it: {error}"))
-        _write(run, bad)
+            reject(run, bad, row, Reject(batch.file, row.number, row.line, f"the model failed on it: {error}"))
+        _write(run, source, bad)
         return
-    middle = len(batch.documents) // 2
-    rejects = batch.rejects
-    for some in (slice(0, middle), slice(middle, None)):
-        part = Batch(documents=batch.documents[some], rows=batch.rows[some], rejects=rejects)
-        part.read = len(part.documents) + len(rejects)
-        rejects = []
+    for part in _halves(batch):
         try:
-            _write(run, part)
+            _write(run, source, part)
         except EncoderError as again:
             _halve(run, source, part, again)
+
+
+def _halves(batch: Batch) -> Iterator[Batch]:
+    """Yield a batch in two parts; what is committed must be a beginning of the input, or resuming would skip rows."""
+    middle = len(batch.documents) // 2
+    cut = sum(one.number < batch.rows[middle].number for one in batch.rejects)
+    for documents, rejects in ((slice(middle), slice(cut)), (slice(middle, None), slice(cut, None))):
+        part = Batch(
+            batch.file,
+            documents=batch.documents[documents],
+            rows=batch.rows[documents],
+            rejects=batch.rejects[rejects],
+            rejected=batch.rejected[rejects],
+        )
+        part.read = len(part.documents) + len(part.rejects)
+        yield part
 
 
 def _works(run: Run) -> bool:
@@ -100,9 +104,11 @@ def _works(run: Run) -> bool:
     return True
 
 
-def _write(run: Run, batch: Batch) -> None:
-    size = 0 if run.writer is None else run.writer.flush()
+def _write(run: Run, source: Source, batch: Batch) -> None:
     schema, policy = run.target.collection.schema, run.request.policy
+    if policy.atomic and (run.kept_rejects or batch.rejects):
+        # Nothing will be kept: the rest is only read for what else is wrong.
+        batch = replace(batch, read=len(batch.rejects), documents=[], rows=[])
     rendered = [schema.render(document) for document in batch.documents] if policy.source is not None else []
     with run.target.catalog.writing:
         with run.target.catalog.read() as connection:
@@ -110,13 +116,17 @@ def _write(run: Run, batch: Batch) -> None:
         decided = _Decided(batch.documents, claimed or [Claim.WRITE] * len(batch.documents))
 
         def record(connection: Connection, outcome: Put) -> None:
+            # Last of all, when the model has not failed: what was written of a batch that is divided would stay.
+            write_rejects(run, source, batch)
             cat.add_rejects(connection, run.job.id, batch.rejects)
             record_origins(run, connection, rendered, decided.claims)
-            cat.save_job(connection, _after(run, batch, decided, outcome, size))
+            cat.save_job(connection, _after(run, batch, decided, outcome))
 
         outcome = put(run.target, decided.writable(), job=run.job.id, record=record)
     # Only now: what a failed batch would have counted is not in the catalog.
-    run.job = _after(run, batch, decided, outcome, size)
+    run.job = _after(run, batch, decided, outcome)
+    if policy.atomic:
+        run.kept_rejects += batch.rejects
     _divided(run, outcome)
 
 
@@ -128,7 +138,7 @@ def _rehearse(run: Run, batch: Batch) -> None:
         rendered = [schema.render(document) for document in batch.documents]
         decided = _Decided(batch.documents, claims(run, connection, rendered, batch.rows))
     outcome = put(run.target, decided.writable(), rehearsal=rehearsal.texts)
-    run.job = _after(run, batch, decided, outcome, 0)
+    run.job = _after(run, batch, decided, outcome)
     _divided(run, outcome)
     if run.request.policy.source is not None:
         rehearsal.keys.update(document.id for document in batch.documents)
@@ -141,14 +151,14 @@ def _rehearse(run: Run, batch: Batch) -> None:
         rehearsal.rejects += batch.rejects
 
 
-def _after(run: Run, batch: Batch, decided: _Decided, outcome: Put, size: int) -> Job:
+def _after(run: Run, batch: Batch, decided: _Decided, outcome: Put) -> Job:
     rejected = len(batch.rejects)
     left, conflicts = decided.claims.count(Claim.LEAVE), decided.claims.count(Claim.CONFLICT)
     counts = outcome.counts + Counts(
         read=rejected + left + conflicts, unchanged=left, conflicts=conflicts, rejected=rejected
     )
     seconds = time.monotonic() - run.began
-    return replace(run.job, counts=run.job.counts + counts, rejects_bytes=size, seconds=seconds)
+    return replace(run.job, counts=run.job.counts + counts, seconds=seconds)
 
 
 def _divided(run: Run, outcome: Put) -> None:

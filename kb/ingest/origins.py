@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from kb import catalog as cat
 from kb.errors import ConflictError, UsageError
-from kb.ingest.batches import spelled_share
+from kb.ingest.batches import kept, spelled_share
 from kb.ingest.request import OnConflict
 from kb.write import remove
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from kb.sources import Row
 
 _NAMED: Final = 5
+_NONE_DELETED: Final = "no vanished document was deleted; the rows of the input are in"
 
 
 class Claim(StrEnum):
@@ -55,7 +57,7 @@ def claims(run: Run, connection: Connection, rendered: Sequence[Rendered], rows:
         raise ConflictError(
             f"the document '{keys[place]}' (line {rows[place].line}) was edited since its last import from "
             f"'{policy.source}'",
-            unchanged="it is as it was edited; rows that were committed before stay",
+            unchanged=kept(run, "it is as it was edited; rows that were committed before stay"),
             hint="--on-conflict keep leaves such documents alone, --on-conflict theirs replaces them",
         )
     return found
@@ -95,50 +97,65 @@ def vanished(run: Run, connection: Connection) -> list[cat.Origin]:
     return found if run.rehearsal is None else [one for one in found if one.key not in run.rehearsal.keys]
 
 
-def remove_vanished(run: Run) -> int:
-    """Delete the documents that have vanished from the source, as the policy says; return how many.
+def remove_vanished(run: Run) -> None:
+    """Delete the documents that have vanished from the source, as the policy says, and count them with the job.
 
-    They can be restored. Those that were edited since their last import stay, unless the policy is ``theirs``.
+    They can be restored. Those that were edited since their last import stay, unless the policy is ``theirs``; those
+    that another source has brought as well stay, and are that one's from now on.
 
     Raises:
         ConflictError: More have vanished than the policy allows, or one of them was edited; none was deleted.
     """
     policy, target = run.request.policy, run.target
     if policy.source is None or not policy.sync:
-        return 0
-    with target.catalog.writing, target.catalog.read() as connection:
-        gone = vanished(run, connection)
-        total = cat.count_origins(connection, target.collection.id, policy.source)
-        states = cat.stored_states(connection, target.collection.id, [one.key for one in gone])
-    try:
-        _check_share(run, gone, total)
-    except ConflictError as error:
+        return
+    with target.catalog.writing:
+        with target.catalog.read() as connection:
+            gone = vanished(run, connection)
+            total = cat.count_origins(connection, target.collection.id, policy.source, without=run.job.id)
+            states = cat.stored_states(connection, target.collection.id, [one.key for one in gone])
+            shared = cat.shared_origins(connection, target.collection.id, policy.source, [one.key for one in gone])
+        try:
+            _check_share(run, gone, total)
+            left = _left_alone(run, gone, states)
+        except ConflictError as error:
+            if run.rehearsal is None:
+                raise
+            run.refused = str(error)
+            run.notes.append(f"the sync would be refused: {error}")
+            return
+        forgotten = [one.key for one in gone if one.key not in left]
+        keys = [key for key in forgotten if key in states and key not in shared]
+        counts = run.job.counts + cat.Counts(removed=len(keys))
         if run.rehearsal is None:
-            raise
-        run.notes.append(f"the sync would be refused: {error}")
-        return 0
-    edited = [one.key for one in gone if one.key in states and states[one.key].revision != one.revision]
-    if edited and policy.on_conflict is OnConflict.FAIL and run.rehearsal is None:
+            with target.catalog.write() as connection:
+                remove(target, keys, job=run.job.id)
+                cat.forget_origins(connection, target.collection.id, policy.source, forgotten)
+                cat.save_job(connection, replace(run.job, counts=counts))
+        run.job = replace(run.job, counts=counts)
+    if run.rehearsal is None and not target.catalog.is_writing:
+        target.follow()
+
+
+def _left_alone(run: Run, gone: Sequence[cat.Origin], states: Mapping[str, cat.StoredState]) -> set[str]:
+    """Return which of the vanished documents stay because they were edited."""
+    policy = run.request.policy
+    edited = sorted(one.key for one in gone if one.key in states and states[one.key].revision != one.revision)
+    if not edited or policy.on_conflict is OnConflict.THEIRS:
+        return set()
+    if policy.on_conflict is OnConflict.FAIL:
         raise ConflictError(
             f"{_named(edited)} vanished from '{policy.source}', but edited since the last import",
-            unchanged="no vanished document was deleted; the rows of the input are in",
+            unchanged=kept(run, _NONE_DELETED),
             hint="--on-conflict keep leaves edited documents alone, --on-conflict theirs deletes them",
         )
-    kept = set(edited) if policy.on_conflict is not OnConflict.THEIRS else set()
-    keys = [one.key for one in gone if one.key not in kept]
-    if kept:
-        run.notes.append(f"{_named(sorted(kept))} vanished from '{policy.source}', but edited since: left alone")
-    if run.rehearsal is not None:
-        return sum(key in states for key in keys)
-    with target.catalog.writing, target.catalog.write() as connection:
-        removed = remove(target, keys, job=run.job.id)
-        cat.forget_origins(connection, target.collection.id, policy.source, keys)
-    return len(removed)
+    run.notes.append(f"{_named(edited)} vanished from '{policy.source}', but edited since: left alone")
+    return set(edited)
 
 
 def _check_share(run: Run, gone: Sequence[cat.Origin], total: int) -> None:
     policy = run.request.policy
-    unchanged = "no vanished document was deleted; the rows of the input are in"
+    unchanged = kept(run, _NONE_DELETED)
     if not gone:
         return
     if run.job.counts.rejected:

@@ -44,7 +44,8 @@ class Plan:
         outcomes: Of every row that is no reject, in the order of the input; then of the vanished documents.
         rejects: The rows that would be rejected.
         made: When, in UTC.
-        notes: What looked wrong, and why a sync would be refused, one sentence each.
+        notes: What looked wrong, one sentence each.
+        refused: Why the import could not be done like this, or None.
     """
 
     collection: str
@@ -57,6 +58,7 @@ class Plan:
     rejects: tuple[Reject, ...]
     made: str
     notes: tuple[str, ...] = ()
+    refused: str | None = None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as JSON, one line a document; replaces what is there only when it is complete."""
@@ -79,6 +81,7 @@ class Plan:
             "change": self.change,
             "totals": {f.name: getattr(self.counts, f.name) for f in fields(Counts)} | {"vanished": self.vanished},
             "notes": self.notes,
+            "refused": self.refused,
             "request": json.loads(self.request.to_json()),
             "schema": json.loads(self.schema),
         }
@@ -122,6 +125,7 @@ def _plan(raw: dict[str, Any]) -> Plan:
         rejects=tuple(Reject(**one) for one in raw["rejected"]),
         made=raw["made"],
         notes=tuple(raw["notes"]),
+        refused=raw["refused"],
     )
 
 
@@ -129,8 +133,15 @@ def check_plan(plan: Plan, *, collection: str, schema: str, change: int) -> None
     """Refuse a plan that the collection has moved on from.
 
     Raises:
-        ConflictError: It was made for another collection, another schema or an older state of the documents.
+        ConflictError: It cannot be done, or was made for another collection, another schema or an older state of the
+            documents.
     """
+    if plan.refused is not None:
+        raise ConflictError(
+            f"the plan cannot be done: {plan.refused}",
+            unchanged="nothing was imported",
+            hint="make it again with other options: --max-delete, --on-conflict",
+        )
     moved = None
     if plan.collection != collection:
         moved = f"the plan is for '{plan.collection}', not for '{collection}'"

@@ -9,15 +9,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kb import catalog as cat
-from kb.catalog import Counts, Job, JobStatus
+from kb.catalog import Job, JobStatus
 from kb.errors import ConflictError, KBError, SourceChangedError, SourceError, UsageError
-from kb.ingest.batches import batches, check_share
+from kb.ingest.batches import batches, check_rejects
 from kb.ingest.cancelling import StopJobError, began, check, ended
 from kb.ingest.commit import commit
 from kb.ingest.origins import check_source, remove_vanished, vanished
 from kb.ingest.plan import Outcome, Plan, check_plan
 from kb.ingest.progress import Progress
-from kb.ingest.request import ImportRequest
+from kb.ingest.request import ImportRequest, OnConflict
 from kb.ingest.resolving import resolve
 from kb.ingest.state import Rehearsal, Run
 from kb.sources import expand_inputs, open_frame, open_rejects, open_source
@@ -96,7 +96,16 @@ def plan_import(target: Target, request: ImportRequest, *, rejects_folder: Path)
         tuple(rehearsal.rejects),
         cat.now(),
         (*run.notes, *run.job.warnings),
+        _refusal(run),
     )
+
+
+def _refusal(run: Run) -> str | None:
+    """Return why a rehearsed import could not be done."""
+    policy = run.request.policy
+    if run.job.counts.conflicts and policy.on_conflict is OnConflict.FAIL:
+        return f"{run.job.counts.conflicts:,} documents were edited since their last import from '{policy.source}'"
+    return run.refused
 
 
 def apply_plan(target: Target, plan: Plan, *, rejects_folder: Path) -> Generator[Progress]:
@@ -108,8 +117,18 @@ def apply_plan(target: Target, plan: Plan, *, rejects_folder: Path) -> Generator
     """
     with target.catalog.read() as connection:
         change = cat.current_change(connection, target.collection.id)
+        source = plan.request.policy.source
+        brought = [] if source is None else cat.unseen_origins(connection, target.collection.id, source, job="")
     schema = target.collection.schema.to_json()
     check_plan(plan, collection=target.collection.name, schema=schema, change=change)
+    read = {one.id for one in plan.outcomes if one.action != "vanished"}
+    gone = {one.id for one in plan.outcomes if one.action == "vanished"}
+    if {one.key for one in brought} - read != gone:
+        raise ConflictError(
+            f"'{source}' has been imported since the plan was made",
+            unchanged="nothing was imported",
+            hint="make the plan again: kb import … --plan",
+        )
     sources = _reopened(plan.request, "the plan was made", again=f"kb import {plan.request.files[0]} --plan …")
     yield from _import(target, plan.request, sources, rejects_folder=rejects_folder)
 
@@ -215,7 +234,8 @@ def _runs(
             for number, (source, its_columns) in enumerate(zip(sources, columns, strict=True)):
                 for batch in batches(run, source, its_columns, number=number):
                     commit(run, source, batch, sum(s.position for s in sources))
-                    yield run
+                    with target.catalog.guarded():
+                        yield run
                     check(target.catalog, job)
                 source.check_unchanged()
             _complete(run, sources)
@@ -264,7 +284,7 @@ def _complete(run: Run, sources: list[Source]) -> None:
     if policy.fail_empty and not counts.read:
         names = ", ".join(source.name for source in sources)
         raise SourceError(f"{names}: no rows", unchanged="nothing was imported")
-    check_share(run)
+    check_rejects(run, all_read=True)
     if policy.atomic and counts.rejected and run.rehearsal is None:
         raise SourceError(
             f"{counts.rejected:,} of {run.read:,} rows were rejected",
@@ -272,8 +292,7 @@ def _complete(run: Run, sources: list[Source]) -> None:
             hint=f"mend them: {run.job.rejects}; then import the whole input again",
         )
     check_source(run)
-    removed = remove_vanished(run)
-    run.job = replace(run.job, counts=run.job.counts + Counts(removed=removed))
+    remove_vanished(run)
 
 
 def _finish(run: Run) -> None:
@@ -291,18 +310,16 @@ def _stop(run: Run, status: JobStatus, error: str | None) -> None:
         run.job = replace(run.job, status=status, error=error, seconds=seconds, warnings=warnings)
         return
     with run.target.catalog.write() as connection:
-        if error is not None and run.kept_rejects:
+        if run.kept_rejects and status is not JobStatus.DONE:
             cat.add_rejects(connection, run.job.id, run.kept_rejects)
         stored = cat.find_job(connection, run.job.id)
         assert stored is not None
-        removed = run.job.counts.removed - stored.counts.removed
         run.job = replace(
             stored,
             status=status,
             error=error,
             seconds=seconds,
             rejects=run.job.rejects,
-            counts=stored.counts + Counts(removed=removed) if error is None else stored.counts,
             total=run.job.total,
             warnings=warnings,
         )

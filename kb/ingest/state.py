@@ -39,13 +39,19 @@ class Rehearsal:
 
 @dataclass
 class Batch:
-    """Rows that are committed together; ``rows`` are those of the documents, in the same order."""
+    """Rows of one input that are committed together.
 
+    ``rows`` are those of the documents and ``rejected`` those of the rejects, in the same order; ``file`` is the input
+    as rejects name it.
+    """
+
+    file: str
     read: int = 0
     size: int = 0
     documents: list[Document] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
+    rejected: list[Row] = field(default_factory=list)
 
 
 @dataclass
@@ -53,7 +59,8 @@ class Run:
     """The state of one run of an import.
 
     ``rehearsal`` is None unless it is a dry run; ``kept_rejects`` are those of an atomic import, which are recorded
-    after its transaction; ``cells`` names, for the present input, the column that fills each field.
+    after its transaction; ``cells`` names, for the present input, the column that fills each field; ``refused`` says
+    why a rehearsed sync would be refused.
     """
 
     target: Target
@@ -71,6 +78,7 @@ class Run:
     doubts: Doubts = field(init=False)
     cells: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    refused: str | None = None
     kept_rejects: list[Reject] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("fields_hash", sa.LargeBinary(), nullable=False),
         sa.Column("job_id", sa.Text(), nullable=False),
+        sa.Column("first_job_id", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["collection_id"], ["collections.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("collection_id", "source", "key"),
         sqlite_with_rowid=False,
