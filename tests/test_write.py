@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 import kb
 from kb import catalog as cat
@@ -519,3 +521,28 @@ def plan(collection: kb.Collection, where: str) -> str:
     with collection._base.catalog.read() as connection:
         sql = f"EXPLAIN QUERY PLAN SELECT documents.seq FROM documents WHERE {condition.sql}"
         return str(connection.exec_driver_sql(sql, condition.values).all())
+
+
+def test_lookups_read_no_whole_table_by_the_statistics_of_a_smaller_one(articles: kb.Collection) -> None:
+    """An import of a few rows leaves such statistics; before a join, SQLite then may fill a Bloom filter from all rows."""
+    articles.upsert(*(make(articles, f"a{n}") for n in range(10)))
+    target = articles.target()
+    target.catalog.analyse()
+    asked: list[tuple[str, object]] = []
+    engine = target.catalog._engine
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def remember(_: object, __: object, statement: str, parameters: object, *___: object) -> None:
+        if "wanted" in statement:
+            asked.append((statement, parameters))
+
+    articles.upsert(*(make(articles, f"b{n}") for n in range(900)))
+    event.remove(engine, "before_cursor_execute", remember)
+    with target.catalog.read() as connection:
+        plans = [
+            row.detail
+            for statement, parameters in asked
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+    assert len(asked) >= 3
+    assert [plan for plan in plans if "BLOOM" in plan or re.match(r"SCAN (?!wanted|\d+ CONSTANT)", plan)] == []

@@ -25,6 +25,7 @@ def wanted(values: Sequence[object]) -> str:
     """Return the beginning of a statement that gives bound values as the table ``wanted(value)``.
 
     With ``FROM wanted CROSS JOIN`` SQLite looks every value up in the index. Left to choose by ``IN (…)``, it reads the
-    whole table when its statistics are from a time when that was small.
+    whole table when its statistics are from a time when that was small. A subquery for one value a row is safer still:
+    before a join, SQLite may fill a Bloom filter from the whole index, for the same reason.
     """
     return f"WITH wanted(value) AS (VALUES {', '.join(['(?)'] * len(values))})"

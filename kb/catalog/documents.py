@@ -111,11 +111,9 @@ def last_revisions(connection: Connection, collection_id: int, keys: Sequence[st
     """Return the number of the newest revision of each id that ever existed."""
     numbers: dict[str, int] = {}
     for some in batched(keys):
-        sql = (
-            f"{wanted(some)} SELECT key, max(revision)"
-            " FROM wanted CROSS JOIN revisions ON collection_id = ? AND key = value GROUP BY key"
-        )
-        numbers.update({key: number for key, number in connection.exec_driver_sql(sql, (*some, collection_id))})
+        last = "SELECT max(revision) FROM revisions WHERE collection_id = ? AND key = value"
+        found = connection.exec_driver_sql(f"{wanted(some)} SELECT value, ({last}) FROM wanted", (*some, collection_id))
+        numbers.update({key: number for key, number in found if number is not None})
     return numbers
 
 

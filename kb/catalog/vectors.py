@@ -37,8 +37,9 @@ def known_vectors(connection: Connection, space: str, hashes: Sequence[bytes]) -
     known: dict[bytes, int] = {}
     for start in range(0, len(hashes), _MAX_PARAMETERS):
         some = hashes[start : start + _MAX_PARAMETERS]
-        sql = f"{wanted(some)} SELECT text_hash, id FROM wanted CROSS JOIN vectors ON space = ? AND text_hash = value"
-        known.update({text_hash: number for text_hash, number in connection.exec_driver_sql(sql, (*some, space))})
+        one = "SELECT id FROM vectors WHERE space = ? AND text_hash = value"
+        found = connection.exec_driver_sql(f"{wanted(some)} SELECT value, ({one}) FROM wanted", (*some, space))
+        known.update({text_hash: number for text_hash, number in found if number is not None})
     return known
 
 
