@@ -148,10 +148,10 @@ def test_a_job_is_resumed_from_another_folder(
     (tmp_path / "in.csv").write_text("\n".join(["id,title,body,category,published,author,tags,rating", *lines, ""]))
     monkeypatch.chdir(tmp_path)
     with kb.open(root, encoders={"fake": encoder}) as base:
-        encoder.fail_on = "body 80"
+        encoder.dies_on = "body 80"
         with pytest.raises(EncoderError):
             base.collection("articles").import_file("in.csv")
-        encoder.fail_on = None
+        encoder.dies_on = None
         monkeypatch.chdir("/")
         assert base.resume(base.jobs()[0].id).counts.new == 100
 
