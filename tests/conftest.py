@@ -6,6 +6,7 @@ Only the embedder is ever faked; Chroma and SQLite are the real ones.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +23,9 @@ from kb.embed import HashingEncoder
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "data"
 
+# A shell starts what runs in its background deaf to Ctrl-C, and children inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
