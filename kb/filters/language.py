@@ -242,7 +242,7 @@ def _string(token: Token) -> str:
             raise filter_error(
                 f"unknown escape '\\{escaped}'",
                 start + match.start(),
-                r"write \\ for a backslash; known: \\ \" \' \n \r \t \uXXXX",
+                r"write \\ for a backslash; known: \\ \" \' \n \r \t, \u and four digits",
             )
         return _ESCAPED[escaped]
 

@@ -135,8 +135,8 @@ def _excel_errors(opened: Input) -> Iterator[None]:
         yield
     except KBError:
         raise
+    # openpyxl trusts the XML that it reads: what is missing in it shows as errors of every kind.
     except Exception as error:
-        # openpyxl trusts the XML that it reads: what is missing in it shows as errors of every kind.
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise opened.broken(f"the workbook cannot be read: {reason}") from None
 

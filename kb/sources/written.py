@@ -46,7 +46,7 @@ def replacing(path: str, *, force: bool) -> Iterator[BinaryIO]:
                 os.fsync(stream.fileno())
             _check_free(path, force=force)
             os.replace(part, path)
-        except BaseException:  # also when somebody interrupts
+        except BaseException:  # a half-written file stays behind on no account, Ctrl-C included; raised again
             with suppress(OSError):
                 os.unlink(part)
             raise

@@ -129,7 +129,7 @@ def test_keywords_can_name_fields() -> None:
             r'a = "\q"',
             5,
             r"unknown escape '\q'",
-            r"write \\ for a backslash; known: \\ \" \' \n \r \t \uXXXX",
+            r"write \\ for a backslash; known: \\ \" \' \n \r \t, \u and four digits",
         ),
         (
             "a = 2024-02-30",

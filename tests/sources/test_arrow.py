@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import tracemalloc
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kb.errors import SourceChangedError, SourceError, UsageError
+from kb.errors import SourceError, UsageError
 from kb.sources import Format, Limits, Reading, Row, Source, open_frame, open_rejects, open_source
+from tests.sources.conftest import CHANGES, check_change_is_noticed
 from tests.sources.samples import parquet
 
 if TYPE_CHECKING:
@@ -154,23 +154,10 @@ def test_faults_E19_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert (count, peak < 10_000_000, arrow < 20_000_000) == (40_000, True, True)
 
 
-@pytest.mark.parametrize("change", ["grow", "truncate", "rewrite", "remove"])
+@pytest.mark.parametrize("change", CHANGES)
 def test_faults_E20_a_file_that_changes_is_noticed(tmp_path: Path, change: str) -> None:
     source = opened(tmp_path, pa.table({"c": [f"{n}" * 50 for n in range(20_000)]}))
-    rows = source.rows()
-    next(rows)
-    path = tmp_path / "data.parquet"
-    size = path.stat().st_size
-    if change == "remove":
-        path.unlink()
-    elif change == "rewrite":
-        path.write_bytes(bytes(size))
-    else:
-        os.truncate(path, size + 1 if change == "grow" else size // 2)
-    with pytest.raises(SourceChangedError, match="changed while it was read: "):
-        source.check_unchanged()
-    with pytest.raises(SourceChangedError, match="changed while it was read: "):
-        list(rows)
+    check_change_is_noticed(source, tmp_path / "data.parquet", change)
 
 
 def test_a_damaged_file_says_so(tmp_path: Path) -> None:

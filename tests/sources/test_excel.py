@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-import os
 import tracemalloc
 import zipfile
 from typing import TYPE_CHECKING
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING
 import openpyxl
 import pytest
 
-from kb.errors import LimitError, SourceChangedError, SourceError, UsageError
+from kb.errors import LimitError, SourceError, UsageError
 from kb.sources import Format, Limits, Reading, Row, Source, open_rejects, open_source
+from tests.sources.conftest import CHANGES, check_change_is_noticed
 from tests.sources.samples import workbook
 
 if TYPE_CHECKING:
@@ -220,23 +220,10 @@ def test_faults_E19_memory_does_not_grow_with_the_sheet(tmp_path: Path) -> None:
     assert peak < 3_000_000
 
 
-@pytest.mark.parametrize("change", ["grow", "truncate", "rewrite", "remove"])
+@pytest.mark.parametrize("change", CHANGES)
 def test_faults_E20_a_file_that_changes_is_noticed(tmp_path: Path, change: str) -> None:
     source = opened(tmp_path, workbook([["id", "n"], *([n, f"x{n}"] for n in range(5_000))]))
-    rows = source.rows()
-    next(rows)
-    path = tmp_path / "data.xlsx"
-    size = path.stat().st_size
-    if change == "remove":
-        path.unlink()
-    elif change == "rewrite":
-        path.write_bytes(bytes(size))
-    else:
-        os.truncate(path, size + 1 if change == "grow" else size // 2)
-    with pytest.raises(SourceChangedError, match="changed while it was read: "):
-        source.check_unchanged()
-    with pytest.raises(SourceChangedError, match="changed while it was read: "):
-        list(rows)
+    check_change_is_noticed(source, tmp_path / "data.xlsx", change)
 
 
 def test_rejects_are_json_lines(tmp_path: Path) -> None:

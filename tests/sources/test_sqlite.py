@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import tracemalloc
 from contextlib import closing
@@ -12,6 +11,7 @@ import pytest
 
 from kb.errors import SourceChangedError, SourceError, UsageError
 from kb.sources import Format, Limits, Reading, Row, Source, open_source
+from tests.sources.conftest import CHANGES, check_change_is_noticed
 from tests.sources.samples import database
 
 if TYPE_CHECKING:
@@ -166,24 +166,11 @@ def test_a_damaged_file_says_so(tmp_path: Path) -> None:
         open_source(str(path), Reading(sql="SELECT * FROM t"))
 
 
-@pytest.mark.parametrize("change", ["grow", "truncate", "rewrite", "remove"])
+@pytest.mark.parametrize("change", CHANGES)
 def test_faults_E20_a_file_that_changes_is_noticed(tmp_path: Path, change: str) -> None:
     inserts = [("INSERT INTO t VALUES (?)", (f"{n}" * 100,)) for n in range(2000)]
     source = opened(tmp_path, "SELECT * FROM t", "CREATE TABLE t (id)", *inserts)
-    rows = source.rows()
-    next(rows)
-    path = tmp_path / "data.db"
-    size = path.stat().st_size
-    if change == "remove":
-        path.unlink()
-    elif change == "rewrite":
-        path.write_bytes(bytes(size))
-    else:
-        os.truncate(path, size + 4096 if change == "grow" else size // 2)
-    with pytest.raises(SourceChangedError, match="changed while it was read: "):
-        source.check_unchanged()
-    with pytest.raises(SourceChangedError, match="changed while it was read: "):
-        list(rows)
+    check_change_is_noticed(source, tmp_path / "data.db", change)
 
 
 def test_faults_E20_a_log_that_another_program_keeps_is_read_and_watched(tmp_path: Path) -> None:
