@@ -401,3 +401,66 @@ def test_what_others_may_not_see_is_private(articles, root):
     assert (root / ".kb").stat().st_mode & 0o777 == 0o700
     assert (root / ".kb" / FOLDER).stat().st_mode & 0o777 == 0o700
     assert (root / ".kb" / "lock").stat().st_mode & 0o777 == 0o600
+
+
+class _Picky:
+    """A chromadb collection that refuses a record whose text holds a word."""
+
+    def __init__(self, collection: object, word: str) -> None:
+        self.collection, self.word = collection, word
+
+    def upsert(self, **given: object) -> None:
+        if any(self.word in text for text in given["documents"]):
+            raise ValueError(f"no {self.word} here")
+        self.collection.upsert(**given)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.collection, name)
+
+
+def picky(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    plain = Generation.__init__
+    monkeypatch.setattr(Generation, "__init__", lambda self, collection: plain(self, _Picky(collection, word)))
+
+
+def nine(articles: kb.Collection) -> list[kb.Document]:
+    return [make(articles, f"a{n}", body="on quicksilver" if n == 5 else f"this is number {n}") for n in range(9)]
+
+
+def test_a_batch_that_the_index_refuses_is_halved_until_the_document_is_found(monkeypatch, tmp_path, base, articles):
+    picky(monkeypatch, "quicksilver")
+    rows = [article(f"a{n}", body="on quicksilver" if n == 5 else f"this is number {n}") for n in range(9)]
+    (tmp_path / "articles.json").write_text(json.dumps(rows))
+    job = articles.import_file(tmp_path / "articles.json")
+    assert (job.status, job.counts.new) == ("done", 9)
+    assert job.warnings == (
+        "1 document that the vector index does not take, first 'a5' (the vector index cannot be written: "
+        "ValueError: no quicksilver here); stored, and compared exactly by every search",
+    )
+    assert base.index(articles.target().collection).count() == 8
+    assert [(p.code, p.id) for p in base.verify()] == [("refused", "a5")]
+    assert base.stats().collections[0].behind == 0
+
+
+def test_a_refused_document_is_found_where_chroma_proposes(monkeypatch, articles):
+    monkeypatch.setattr("kb.search.run.SMALL", 0)
+    picky(monkeypatch, "quicksilver")
+    articles.upsert(*nine(articles), *(make(articles, f"b{n}") for n in range(30)))
+    hits = articles.search("on quicksilver", limit=3)
+    assert (hits[0].id, str(hits.report.strategy)) == ("a5", "chroma")
+
+
+def test_a_refused_document_is_taken_once_it_is_written_differently(monkeypatch, base, articles):
+    picky(monkeypatch, "quicksilver")
+    articles.upsert(*nine(articles))
+    assert [p.code for p in base.verify()] == ["refused"]
+    articles.update("a5", body="on mercury")
+    assert list(base.verify(full=True)) == []
+
+
+def test_an_empty_index_that_refuses_everything_counts_as_damaged(monkeypatch, base, articles, caplog):
+    picky(monkeypatch, "")
+    articles.upsert(*nine(articles))
+    assert "searches are exact until the index is mended" in caplog.text
+    assert base.stats().collections[0].behind == 9
+    assert len(articles.search("number", limit=3)) == 3

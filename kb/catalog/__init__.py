@@ -80,7 +80,21 @@ from kb.catalog.origins import (
     shared_origins,
     unseen_origins,
 )
-from kb.catalog.queue import TARGETS, VECTORS, QueuedDocument, QueuePart, enqueue, enqueue_all, forget, oldest, pending
+from kb.catalog.queue import (
+    TARGETS,
+    VECTORS,
+    QueuedDocument,
+    QueuePart,
+    Refusal,
+    enqueue,
+    enqueue_all,
+    forget,
+    oldest,
+    pending,
+    refusals,
+    refuse,
+    refused_by_job,
+)
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
 from kb.catalog.walk import walk
 
@@ -101,6 +115,7 @@ __all__ = [
     "Origin",
     "QueuePart",
     "QueuedDocument",
+    "Refusal",
     "Reject",
     "Revision",
     "Sort",
@@ -161,6 +176,9 @@ __all__ = [
     "open_catalog",
     "page_documents",
     "pending",
+    "refusals",
+    "refuse",
+    "refused_by_job",
     "replace_chunks",
     "replace_schema",
     "save_job",

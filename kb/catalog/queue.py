@@ -1,19 +1,19 @@
-"""The index queue: which documents each index still has to take over from the catalog."""
+"""The index queue: which documents each index still has to take over from the catalog, and which it has refused."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, exists, func, select
 
 from kb.catalog.bulk import insert_many
-from kb.catalog.tables import index_queue
+from kb.catalog.tables import index_queue, revisions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
 VECTORS: Final = "vectors"
 """The target that feeds Chroma; a further index is a further target with rows of its own."""
@@ -42,6 +42,14 @@ class QueuePart:
     last_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A document that an index could not take, and why; it stays refused until it is written again."""
+
+    key: str
+    reason: str
+
+
 def enqueue(connection: Connection, collection_id: int, items: Sequence[QueuedDocument]) -> None:
     """Note for every index that the documents have changed; part of the transaction that changes them."""
     rows = [(target, collection_id, item.key, item.chunks_before) for target in TARGETS for item in items]
@@ -63,7 +71,8 @@ def oldest(connection: Connection, collection_id: int, target: str, limit: int) 
     """Return up to ``limit`` oldest entries, each document once, or None when the index is up to date."""
     # Plain SQL through the driver: every search asks this first, and the answer is nearly always nothing.
     rows = connection.exec_driver_sql(
-        "SELECT id, key, chunks_before FROM index_queue WHERE collection_id = ? AND target = ? ORDER BY id LIMIT ?",
+        "SELECT id, key, chunks_before FROM index_queue"
+        " WHERE collection_id = ? AND target = ? AND refusal IS NULL ORDER BY id LIMIT ?",
         (collection_id, target, limit),
     ).all()
     if not rows:
@@ -74,20 +83,48 @@ def oldest(connection: Connection, collection_id: int, target: str, limit: int) 
     return QueuePart(tuple(QueuedDocument(key, n) for key, n in before.items()), rows[-1][0])
 
 
-def forget(connection: Connection, collection_id: int, target: str, last_id: int) -> None:
-    """Remove the entries that the index has taken over."""
-    connection.execute(
-        delete(index_queue).where(
-            index_queue.c.collection_id == collection_id, index_queue.c.target == target, index_queue.c.id <= last_id
-        )
+def forget(connection: Connection, collection_id: int, target: str, part: QueuePart) -> None:
+    """Remove the entries that the index has taken over, and earlier refusals of those documents."""
+    connection.execute(delete(index_queue).where(*_waiting(collection_id, target), index_queue.c.id <= part.last_id))
+    refused = {refusal.key for refusal in refusals(connection, collection_id, target)}
+    for document in part.documents:
+        if document.key in refused:
+            condition = (*_refused(collection_id, target), index_queue.c.key == document.key)
+            connection.execute(delete(index_queue).where(*condition))
+
+
+def refuse(connection: Connection, collection_id: int, target: str, refused: Sequence[Refusal]) -> None:
+    """Note documents that the index could not take; ``oldest`` does not return them again."""
+    rows = [(target, collection_id, one.key, 0, one.reason) for one in refused]
+    insert_many(connection, index_queue, ("target", "collection_id", "key", "chunks_before", "refusal"), rows)
+
+
+def refusals(connection: Connection, collection_id: int, target: str) -> list[Refusal]:
+    """Return the documents that the index could not take, by id."""
+    query = select(index_queue.c.key, index_queue.c.refusal).where(*_refused(collection_id, target))
+    return [Refusal(key, reason) for key, reason in connection.execute(query.order_by(index_queue.c.key))]
+
+
+def refused_by_job(connection: Connection, collection_id: int, target: str, job_id: str) -> list[Refusal]:
+    """Return those of the refused documents that a job has written, by id."""
+    written = exists().where(
+        revisions.c.collection_id == collection_id, revisions.c.key == index_queue.c.key, revisions.c.job_id == job_id
     )
+    query = select(index_queue.c.key, index_queue.c.refusal).where(*_refused(collection_id, target), written)
+    return [Refusal(key, reason) for key, reason in connection.execute(query.order_by(index_queue.c.key))]
 
 
 def pending(connection: Connection, collection_id: int, target: str) -> int:
-    """Return how many entries the index has not taken over."""
-    query = (
-        select(func.count())
-        .select_from(index_queue)
-        .where(index_queue.c.collection_id == collection_id, index_queue.c.target == target)
-    )
+    """Return how many entries the index has not taken over; what it refused is not among them."""
+    query = select(func.count()).select_from(index_queue).where(*_waiting(collection_id, target))
     return int(connection.execute(query).scalar_one())
+
+
+def _waiting(collection_id: int, target: str) -> tuple[ColumnElement[bool], ...]:
+    table = index_queue.c
+    return table.collection_id == collection_id, table.target == target, table.refusal.is_(None)
+
+
+def _refused(collection_id: int, target: str) -> tuple[ColumnElement[bool], ...]:
+    table = index_queue.c
+    return table.collection_id == collection_id, table.target == target, table.refusal.is_not(None)

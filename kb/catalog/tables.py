@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The Alembic revision that this release reads and writes."""
 
 metadata: Final = MetaData()
@@ -128,6 +128,8 @@ index_queue: Final = Table(
     Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), nullable=False),
     Column("key", Text, nullable=False),
     Column("chunks_before", Integer, nullable=False),
+    Column("refusal", Text),
+    Index("index_queue_refused", "collection_id", "target", "key", sqlite_where=text("refusal IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 

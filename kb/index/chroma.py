@@ -118,6 +118,16 @@ class Generation:
                     metadatas=[dict(r.metadata) for r in some],
                 )
 
+    def takes_records(self) -> bool:
+        """Return whether the index still takes anything: one of its own records, as it is; True when it has none."""
+        try:
+            with _translated("read"):
+                page = self._collection.get(limit=1, include=[])
+            self.upsert(list(self.get(page["ids"]).values()))
+        except DamagedError:
+            return False
+        return True
+
     def delete(self, ids: Sequence[str]) -> None:
         """Delete records; ids that do not exist are passed over, as Chroma does."""
         for start in range(0, len(ids), MAX_BATCH):

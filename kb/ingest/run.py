@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+    from sqlalchemy import Connection
+
     from kb.sources import Source
     from kb.write import Target
 
@@ -310,6 +312,7 @@ def _stop(run: Run, status: JobStatus, error: str | None) -> None:
         run.job = replace(run.job, status=status, error=error, seconds=seconds, warnings=warnings)
         return
     with run.target.catalog.write() as connection:
+        warnings += _refused_by_index(run, connection)
         stored = cat.find_job(connection, run.job.id)
         assert stored is not None
         if run.kept_rejects and status is not JobStatus.DONE:
@@ -326,6 +329,15 @@ def _stop(run: Run, status: JobStatus, error: str | None) -> None:
             warnings=warnings,
         )
         cat.save_job(connection, run.job)
+
+
+def _refused_by_index(run: Run, connection: Connection) -> tuple[str, ...]:
+    refused = cat.refused_by_job(connection, run.target.collection.id, cat.VECTORS, run.job.id)
+    if not refused:
+        return ()
+    documents = "1 document" if len(refused) == 1 else f"{len(refused):,} documents"
+    first = f"first '{refused[0].key}' ({refused[0].reason})"
+    return (f"{documents} that the vector index does not take, {first}; stored, and compared exactly by every search",)
 
 
 def _new_job(target: Target, request: ImportRequest, *, dry_run: bool) -> Job:

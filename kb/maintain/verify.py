@@ -29,8 +29,8 @@ class Problem:
     """One difference that ``verify`` found.
 
     Attributes:
-        code: Stable: ``integrity``, ``hash``, ``chunks``, ``vector``, ``queue``, ``index``, ``missing``, ``surplus``,
-            ``record`` or ``recall``.
+        code: Stable: ``integrity``, ``hash``, ``chunks``, ``vector``, ``queue``, ``index``, ``refused``, ``missing``,
+            ``surplus``, ``record`` or ``recall``.
         collection: The collection, or "" for the whole catalog.
         id: The document or record, or "".
         message: What differs.
@@ -114,8 +114,12 @@ def _index_problems(
     name = collection.name
     with catalog.read() as connection:
         waiting = cat.pending(connection, collection.id, cat.VECTORS)
+        refused = cat.refusals(connection, collection.id, cat.VECTORS)
     if waiting:
         yield Problem("queue", name, "", f"the index is {waiting} documents behind")
+    for refusal in refused:
+        yield Problem("refused", name, refusal.key, f"the index does not take it: {refusal.reason}")
+    without = {refusal.key for refusal in refused}
     try:
         present = index.ids()
         expected: set[str] = set()
@@ -125,7 +129,7 @@ def _index_problems(
                 records = (
                     records_of(connection, collection, [d.key for d in page], store_text=store_text) if full else []
                 )
-            expected |= {record_id(d.key, c.ordinal) for d in page for c in chunks[d.seq]}
+            expected |= {record_id(d.key, c.ordinal) for d in page if d.key not in without for c in chunks[d.seq]}
             yield from _record_problems(name, records, index)
         for missing in sorted(expected - present):
             yield Problem("missing", name, missing, "is not in the index")

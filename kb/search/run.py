@@ -264,7 +264,8 @@ def _is_enough(one: _Search, found: _Found) -> bool:
 def _propose(one: _Search, generation: Generation, n: int, where: dict[str, object] | None) -> _Found:
     on = one.on
     candidates = generation.query(one.vector, n, where)
-    keys = list(dict.fromkeys(candidate.document for candidate in candidates))
+    refused = cat.refusals(one.connection, on.collection.id, cat.VECTORS)
+    keys = list(dict.fromkeys([*(c.document for c in candidates), *(refusal.key for refusal in refused)]))
     seqs = cat.seqs_of(one.connection, one.condition, keys)
     if on.cache.is_loaded:
         found = on.cache.score(one.vector, seqs)

@@ -6,10 +6,11 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from kb import catalog as cat
+from kb.errors import DamagedError
 from kb.index import Record, index_value, jittered, record_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     from sqlalchemy import Connection
@@ -28,23 +29,30 @@ def drain(
     """Bring the index up to date, yielding after each batch how many documents it took over.
 
     Each batch is written to the index before it is taken off the queue: a kill in between repeats it, and a repeated
-    batch changes nothing.
+    batch changes nothing. A batch that the index does not take is halved until the documents are found that it
+    refuses; those stay in the queue with the reason, and every search compares them exactly.
 
     Args:
         catalog: The truth.
         collection: Whose queue.
         generation: The index that follows.
         store_text: Whether records keep the text of their chunk.
+
+    Raises:
+        DamagedError: The index takes nothing at all; the queue is as it was.
     """
     while True:
         with catalog.read() as connection:
             part = cat.oldest(connection, collection.id, cat.VECTORS, BATCH)
             if part is None:
                 return
+        refused: list[cat.Refusal] = []
         for start in range(0, len(part.documents), SLICE):
-            _take_over(catalog, collection, generation, part.documents[start : start + SLICE], store_text=store_text)
+            some = part.documents[start : start + SLICE]
+            refused += _take_over(catalog, collection, generation, some, store_text=store_text)
         with catalog.write() as connection:
-            cat.forget(connection, collection.id, cat.VECTORS, part.last_id)
+            cat.forget(connection, collection.id, cat.VECTORS, part)
+            cat.refuse(connection, collection.id, cat.VECTORS, refused)
         yield len(part.documents)
 
 
@@ -55,14 +63,45 @@ def _take_over(
     documents: Sequence[cat.QueuedDocument],
     *,
     store_text: bool,
-) -> None:
+) -> list[cat.Refusal]:
+    """Write some documents to the index and return those that it refused."""
     with catalog.read() as connection:
         records = records_of(connection, collection, [d.key for d in documents], store_text=store_text)
     # Without text, an older record goes first: Chroma would keep its text beside the new vector.
     kept = {record.id for record in records} if store_text else set()
     before = (record_id(d.key, chunk) for d in documents for chunk in range(d.chunks_before))
     generation.delete([name for name in before if name not in kept])
-    generation.upsert(records)
+    by_document: dict[str, list[Record]] = {}
+    for record in records:
+        by_document.setdefault(str(record.metadata["document"]), []).append(record)
+    try:
+        generation.upsert(records)
+    except DamagedError as error:
+        if not generation.takes_records():
+            raise
+        refused = _refused(generation, by_document, list(by_document), error)
+        if len(refused) == len(by_document) and generation.count() == 0:
+            raise  # an empty index that takes nothing may as well be broken
+        return refused
+    return []
+
+
+def _refused(
+    generation: Generation, records: Mapping[str, Sequence[Record]], keys: Sequence[str], error: DamagedError
+) -> list[cat.Refusal]:
+    """Write what can be written of documents that were refused together, and return the others."""
+    if len(keys) == 1:
+        # Nothing of an older version may stay behind.
+        generation.delete([record.id for record in records[keys[0]]])
+        return [cat.Refusal(keys[0], str(error))]
+    found: list[cat.Refusal] = []
+    middle = len(keys) // 2
+    for half in (keys[:middle], keys[middle:]):
+        try:
+            generation.upsert([record for key in half for record in records[key]])
+        except DamagedError as again:
+            found += _refused(generation, records, half, again)
+    return found
 
 
 def records_of(

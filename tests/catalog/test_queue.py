@@ -50,7 +50,7 @@ def test_what_is_queued_after_reading_is_not_forgotten(connection):
     enqueue(connection, ("a", 0))
     part = cat.oldest(connection, 1, cat.VECTORS, 10)
     enqueue(connection, ("a", 1))
-    cat.forget(connection, 1, cat.VECTORS, part.last_id)
+    cat.forget(connection, 1, cat.VECTORS, part)
     assert cat.oldest(connection, 1, cat.VECTORS, 10).documents == (cat.QueuedDocument("a", 1),)
     assert cat.pending(connection, 1, cat.VECTORS) == 1
 
@@ -58,7 +58,7 @@ def test_what_is_queued_after_reading_is_not_forgotten(connection):
 def test_a_collection_forgets_only_its_own_entries(connection):
     enqueue(connection, ("a", 0), collection=2)
     enqueue(connection, ("a", 0))
-    cat.forget(connection, 1, cat.VECTORS, 10**9)
+    cat.forget(connection, 1, cat.VECTORS, cat.QueuePart((), 10**9))
     assert (cat.pending(connection, 1, cat.VECTORS), cat.pending(connection, 2, cat.VECTORS)) == (0, 1)
 
 
@@ -66,3 +66,17 @@ def test_every_target_gets_every_entry(connection):
     enqueue(connection, ("a", 0), ("b", 1))
     assert {target: cat.pending(connection, 1, target) for target in cat.TARGETS} == dict.fromkeys(cat.TARGETS, 2)
     assert cat.VECTORS in cat.TARGETS
+
+
+def test_what_an_index_refused_is_not_returned_again_until_it_is_written_again(connection):
+    enqueue(connection, ("a", 0), ("b", 0))
+    cat.forget(connection, 1, cat.VECTORS, cat.oldest(connection, 1, cat.VECTORS, 10))
+    cat.refuse(connection, 1, cat.VECTORS, [cat.Refusal("b", "too odd")])
+    assert cat.oldest(connection, 1, cat.VECTORS, 10) is None
+    assert cat.pending(connection, 1, cat.VECTORS) == 0
+    assert cat.refusals(connection, 1, cat.VECTORS) == [cat.Refusal("b", "too odd")]
+    enqueue(connection, ("b", 1))
+    part = cat.oldest(connection, 1, cat.VECTORS, 10)
+    assert part.documents == (cat.QueuedDocument("b", 1),)
+    cat.forget(connection, 1, cat.VECTORS, part)
+    assert cat.refusals(connection, 1, cat.VECTORS) == []
