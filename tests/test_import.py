@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import hashlib
 import io
 import json
@@ -844,3 +845,10 @@ def test_an_import_that_is_abandoned_is_interrupted(tmp_path: Path, articles: kb
     job = articles._base.jobs()[0]
     assert (job.status, job.counts.read, articles.count()) == (JobStatus.INTERRUPTED, done, done)
     assert articles._base.resume(job.id).counts == Counts(read=100, new=100, embedded=100)
+
+
+def test_an_import_leaves_the_garbage_collector_as_it_was(articles, tmp_path):
+    before = gc.get_threshold()
+    (tmp_path / "articles.json").write_text(json.dumps([article()]))
+    articles.import_file(tmp_path / "articles.json")
+    assert gc.get_threshold() == before

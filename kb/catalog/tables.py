@@ -84,7 +84,7 @@ vectors: Final = Table(
     Column("space", Text, nullable=False),
     Column("text_hash", LargeBinary, nullable=False),
     Column("vector", LargeBinary, nullable=False),
-    UniqueConstraint("space", "text_hash"),
+    Index("vectors_text", "text_hash"),
     sqlite_autoincrement=True,
 )
 

@@ -35,6 +35,7 @@ class ChunkVectors(NamedTuple):
 def known_vectors(connection: Connection, space: str, hashes: Sequence[bytes]) -> dict[bytes, int]:
     """Return the number of each text's vector, for those texts that have one in this space."""
     known: dict[bytes, int] = {}
+    hashes = sorted(hashes)  # neighbours share a page of the index
     for start in range(0, len(hashes), _MAX_PARAMETERS):
         some = hashes[start : start + _MAX_PARAMETERS]
         one = "SELECT id FROM vectors WHERE space = ? AND text_hash = value"
@@ -58,12 +59,11 @@ def insert_vectors(connection: Connection, space: str, hashes: Sequence[bytes], 
     first = 1 if row is None else int(row[0]) + 1
     numbers = range(first, first + len(hashes))
     blobs = matrix.astype("<f4", copy=False)
-    rows = [
-        (number, space, text_hash, vector.tobytes())
-        for number, text_hash, vector in zip(numbers, hashes, blobs, strict=True)
-    ]
+    # In the order of the index: hashes lie anywhere in it, and neighbours share a page.
+    order = sorted(range(len(hashes)), key=hashes.__getitem__)
+    rows = [(number, space, hashes[at], blobs[at].tobytes()) for number, at in zip(numbers, order, strict=True)]
     insert_many(connection, vectors, ("id", "space", "text_hash", "vector"), rows)
-    return dict(zip(hashes, numbers, strict=True))
+    return {text_hash: number for number, _, text_hash, _ in rows}
 
 
 def get_vectors(connection: Connection, ids: Sequence[int]) -> dict[int, np.ndarray]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kb.schema import Document
     from kb.sources import Row, Source
 
-MAX_BATCH: Final = 4_000
+MAX_BATCH: Final = 10_000
 MAX_BATCH_SIZE: Final = 8_000_000  # characters of input
 BATCH_SECONDS: Final = 2.0
 SHOWN_REJECTS: Final = 3

@@ -14,6 +14,7 @@ from kb.errors import ConflictError, KBError, SourceChangedError, SourceError, U
 from kb.ingest.batches import batches, check_rejects
 from kb.ingest.cancelling import StopJobError, began, check, ended
 from kb.ingest.commit import commit
+from kb.ingest.garbage import rare_collections
 from kb.ingest.origins import check_source, remove_vanished, vanished
 from kb.ingest.plan import Outcome, Plan, check_plan
 from kb.ingest.progress import Progress
@@ -230,6 +231,7 @@ def _runs(
     try:
         yield run
         with ExitStack() as whole:
+            whole.enter_context(rare_collections())
             if request.policy.atomic and rehearsal is None:
                 whole.enter_context(target.catalog.writing)
                 whole.enter_context(target.catalog.write())

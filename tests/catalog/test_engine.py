@@ -174,6 +174,18 @@ def test_faults_D1_a_new_catalog_goes_through_all_migrations_without_a_copy(path
     assert not list(tmp_path.glob("catalog.before-*"))
 
 
+def test_faults_D1_vectors_and_their_numbers_survive_a_smaller_index(path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "HEAD", "0002")
+        made(path)
+    execute(path, "INSERT INTO vectors VALUES (3, 'a', x'01', x'0000'), (7, 'b', x'01', x'0001'), (9, 'c', x'02', x'')")
+    execute(path, "DELETE FROM vectors WHERE id = 9")
+    made(path)
+    assert revision(path) == HEAD
+    assert execute(path, "SELECT * FROM vectors ORDER BY id") == [(3, "a", b"\1", b"\0\0"), (7, "b", b"\1", b"\0\1")]
+    assert execute(path, "SELECT * FROM sqlite_sequence WHERE name LIKE '%vectors'") == [("vectors", 9)]
+
+
 def test_faults_D5_a_migration_that_fails_leaves_the_older_catalog(path, tmp_path, monkeypatch):
     made(path, "0.1.0")
     before = execute(path, "SELECT sql FROM sqlite_master")
