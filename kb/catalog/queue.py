@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 VECTORS: Final = "vectors"
 """The target that feeds Chroma; a further index is a further target with rows of its own."""
 
-TARGETS: Final = (VECTORS,)
+WORDS: Final = "words"
+"""The target that feeds Tantivy."""
+
+TARGETS: Final = (VECTORS, WORDS)
 
 
 @dataclass(frozen=True, slots=True)

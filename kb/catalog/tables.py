@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The Alembic revision that this release reads and writes."""
 
 metadata: Final = MetaData()
@@ -187,5 +187,40 @@ rejects: Final = Table(
     Column("number", Integer, primary_key=True),
     Column("line", Integer, nullable=False),
     Column("reason", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+samples: Final = Table(
+    "samples",
+    metadata,
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True),
+    Column("space", Text, nullable=False),
+    Column("chunks", Integer, nullable=False),
+    Column("vectors", LargeBinary, nullable=False),
+)
+
+judgements: Final = Table(
+    "judgements",
+    metadata,
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True),
+    Column("query", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("relevant", Integer, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+calibrations: Final = Table(
+    "calibrations",
+    metadata,
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True),
+    Column("recipe_hash", Text, primary_key=True),
+    Column("strict", Float, nullable=False),
+    Column("normal", Float, nullable=False),
+    Column("loose", Float, nullable=False),
+    Column("details", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("who", Text, nullable=False),
     sqlite_with_rowid=False,
 )
