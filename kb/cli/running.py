@@ -146,13 +146,12 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    began = time.monotonic()
+    rate_at = _rates()
     with Progress(*columns, console=Console(stderr=True), expand=True) as bar:
         task = bar.add_task("loading the model", total=None, rate="")
 
         def show(step: Any) -> None:
-            rows = step.job.counts.read
-            rate = rows / max(time.monotonic() - began, 1e-6)
+            rows, rate = step.job.counts.read, rate_at(step)
             finished = str(step.job.status) != "running"
             total = step.total if not finished else step.position
             bar.update(
@@ -162,17 +161,31 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
+def _rates() -> Callable[[Progress], float]:
+    """Return what gives the rows per second since the first step: what an earlier run has read does not count."""
+    began: float | None = None
+    before = 0
+
+    def rate(step: Progress) -> float:
+        nonlocal began, before
+        if began is None:
+            began, before = time.monotonic(), step.job.counts.read
+        return (step.job.counts.read - before) / max(time.monotonic() - began, 1e-6)
+
+    return rate
+
+
 def _lines() -> Callable[[Progress], None]:
-    began = shown = time.monotonic()
+    shown = time.monotonic()
+    rate_at = _rates()
 
     def show(step: Progress) -> None:
         nonlocal shown
-        now = time.monotonic()
+        now, rate = time.monotonic(), rate_at(step)
         if now - shown < 5 or str(step.job.status) != "running":
             return
         shown = now
         part = f", {step.position / step.total:.0%}" if step.total else ""
-        rate = step.job.counts.read / (now - began)
         print(f"{step.job.counts.read:,} rows{part}, {rate:,.0f} rows/s", file=sys.stderr, flush=True)
 
     return show

@@ -48,7 +48,7 @@ def batches(run: Run, source: Source, columns: Columns, *, number: int) -> Itera
     file = run.request.files[number] if source.name != "<stdin>" else source.name
     batch = Batch(file)
     run.cells = {name: column for column in source.columns or () for name in columns.targets(column) or ()}
-    for row in selected(source, columns):
+    for row in selected(source, columns, run.tally):
         run.read += 1
         outcome = _document(run, source, columns, row, number)
         if run.read <= run.skip:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kb.chunks import split
 from kb.errors import DocumentError, UsageError
-from kb.ingest.resolving import resolve, selected
+from kb.ingest.resolving import Tally, resolve, selected
 from kb.sources import expand_inputs, open_source
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def preview_rows(
         raise UsageError("no file to import is named")
     sources = [open_source(name, request.reading) for name in expand_inputs(request.files)]
     columns = [resolve(schema, request.mapping, s.columns or None, name=s.name, textual=s.textual) for s in sources]
-    rows = ((s.name, its, row) for s, its in zip(sources, columns, strict=True) for row in selected(s, its))
+    tally = Tally()
+    rows = ((s.name, its, row) for s, its in zip(sources, columns, strict=True) for row in selected(s, its, tally))
     first: dict[str, tuple[int, str]] = {}
     for position, (name, its, row) in enumerate(itertools.islice(rows, limit)):
         found = _document(its, row)

@@ -220,7 +220,7 @@ def _runs(
     job = replace(job, total=_total(sources))
     if resumed is not None and request.policy.atomic:
         # Nothing of it is in: it starts again, and so do its rejects.
-        job = replace(job, counts=Counts(), rejects=None, rejects_bytes=0)
+        job = replace(job, counts=Counts(), position=0, rejects=None, rejects_bytes=0)
         with target.catalog.write() as connection:
             cat.forget_rejects(connection, job.id)
     run = Run(target, request, job, rejects_folder, rehearsal, job.counts.read, time.monotonic() - job.seconds)
@@ -284,6 +284,8 @@ def _complete(run: Run, sources: list[Source]) -> None:
     """Do what can be done only after all rows have been read."""
     if run.writer is not None:
         run.writer.close()
+    if run.tally.left_out:
+        run.notes.append(f"--where left out {run.tally.left_out:,} of {run.tally.seen:,} rows")
     counts, policy = run.job.counts, run.request.policy
     if policy.fail_empty and not counts.read:
         names = ", ".join(source.name for source in sources)
@@ -365,7 +367,8 @@ def _total(sources: list[Source]) -> int | None:
 def _progress(run: Run, sources: list[Source]) -> Progress:
     return Progress(
         run.job,
-        sum(source.position for source in sources),
+        # A job that is resumed stands where it stopped, not where it reads again what it has.
+        max(run.job.position, sum(source.position for source in sources)),
         _total(sources),
         (*(note for source in sources for note in source.notes), *run.notes),
         tuple(run.first_rejects),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from kb.ingest.doubts import Doubts
+from kb.ingest.resolving import Tally
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +75,7 @@ class Run:
     writer: RejectWriter | None = None
     first_rejects: list[Reject] = field(default_factory=list)
     read: int = 0
+    tally: Tally = field(default_factory=Tally)
     batch_rows: int = FIRST_BATCH
     doubts: Doubts = field(init=False)
     cells: dict[str, str] = field(default_factory=dict)

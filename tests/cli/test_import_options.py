@@ -292,7 +292,7 @@ def test_a_sequence_of_options_imports_what_somebody_else_made(
         "published=%d.%m.%Y",
     ]
     ran = cli("import", "in.csv", *options, "--set", "category=ml", "--where", 'weg = "n"')
-    assert (ran.code, ran.err.splitlines()[0]) == (0, "note: in.csv: --where left out 1 of 2 rows")
+    assert (ran.code, ran.err.splitlines()[0]) == (0, "note: --where left out 1 of 2 rows")
     with kb.open(home) as base:
         assert base.jobs()[0].counts == Counts(read=1, new=1, embedded=1)
         assert base.collection().get("1").tags == ["x", "y"]

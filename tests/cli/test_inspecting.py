@@ -139,7 +139,6 @@ def test_what_is_written_imports_without_flags(cli, tmp_path):
 
 
 def test_a_messy_file_is_written_and_imported_by_name(cli, tmp_path):
-    pytest.importorskip("kb.import_config", reason="named imports are not here")
     (tmp_path / "orders.csv").write_bytes(MESSY.encode("cp1252"))
     assert cli("inspect", "orders.csv", "--model", "hashing-256").code == 1
     ran = cli("inspect", "orders.csv", "--encoding", "cp1252", "--model", "hashing-256", "--write", "--format", "json")

@@ -7,15 +7,18 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import kb
+from kb.catalog import Counts, JobStatus
 from kb.catalog.tables import jobs
 from kb.cli import main
-from kb.ingest import ImportRequest
+from kb.cli.running import _lines
+from kb.ingest import ImportRequest, Progress
 from tests.conftest import CONFIG, Ran, article
 
 Run = Callable[..., Ran]
@@ -123,6 +126,20 @@ def test_a_running_job_has_a_rate_and_the_time_that_is_left(
     assert shown["time"] == "left    about 2 min"
     assert shown["warning"] == "1    the id 007 lost its zeros"
     assert "running 25 %" in cli("jobs", "--format", "table").out
+
+
+def test_a_rate_leaves_out_what_an_earlier_run_has_read(
+    cli: Run, job: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("kb.cli.running.time.monotonic", lambda: now)
+    with kb.open(home) as base:
+        found = replace(base.job(job), status=JobStatus.RUNNING)
+    show = _lines()
+    for read, position in ((50_000, 600), (50_700, 650)):
+        now += 10
+        show(Progress(replace(found, counts=Counts(read=read)), position, 1_000))
+    assert capsys.readouterr().err == "50,000 rows, 60%, 0 rows/s\n50,700 rows, 65%, 70 rows/s\n"
 
 
 def test_an_undo_asks_only_on_a_terminal(cli: Run, job: str) -> None:

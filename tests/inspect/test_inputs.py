@@ -191,7 +191,6 @@ def test_the_records_inside_a_document_are_found(tmp_path, text, path):
 
 
 def test_a_document_with_records_is_inspected(tmp_path):
-    pytest.importorskip("kb.sources.recognition", reason="the reader of nested documents is not here")
     found = look(tmp_path / "in.json", '{"response": {"items": [{"id": 1, "title": "one"}]}}')
     assert (found.records, found.rows, [c.name for c in found.columns]) == ("response.items", 1, ["id", "title"])
     assert found.proposal.imports.reading.records == "response.items"
