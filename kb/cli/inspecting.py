@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from kb.config import Settings
-    from kb.ingest.inspect import InspectedColumn, Inspection, InspectProgress, Proposal
+    from kb.ingest.inspect import Finding, InspectedColumn, Inspection, InspectProgress, KeyCandidate, Proposal
     from kb.sources import Reading
 
 _FIGURES: Final = ("column", "type", "missing", "distinct", "length", "at line")
@@ -92,7 +92,8 @@ def inspect(
     The whole file is read: types with what spoils them, missing and distinct
     values, what could be the key and the text, and what to look at before
     importing. Nothing is imported. --write declares the proposed collection
-    in config.toml, and makes one where there is none.
+    in the config.toml of the knowledge base, names that file, and makes one
+    here where there is none.
 
     \b
     Examples:
@@ -116,7 +117,7 @@ def inspect(
     if toml:
         print(_proposed(found).to_toml(), end="")
     else:
-        _print(options, found, written)
+        _print(options, found, written, _place(root, written))
     if written is not None:
         proposal = _proposed(found)
         options.note(f"wrote the collection '{proposal.name}' into {written}")
@@ -214,16 +215,27 @@ def _shown(options: Shared) -> Iterator[Callable[[InspectProgress], None]]:
         bar.stop()
 
 
-def _print(options: Shared, found: Inspection, written: Path | None) -> None:
+def _place(root: Path, written: Path | None) -> str:
+    """Return where the proposal stands, or would: the file's name where it lies here, else its path."""
+    from kb.config import FILE_NAME
+
+    path = (root / FILE_NAME).resolve()
+    shown = FILE_NAME if path.parent == Path.cwd().resolve() else str(path)
+    return f"Proposed; --write puts it into {shown}." if written is None else f"Proposed, and written into {shown}."
+
+
+def _print(options: Shared, found: Inspection, written: Path | None, place: str) -> None:
     if options.format == "json":
         render.print_json(_object(found, written))
     elif options.format == "table":
-        _print_report(found)
+        _print_report(found, place)
     else:
         rows = [asdict(column) for column in found.columns]
         render.print_rows(rows, options.format, columns=list(rows[0]) if rows else ["name"])
-        for line in _findings(found):
-            options.note(f"note: {line}")
+        for finding in found.findings[:_FINDINGS]:
+            options.note(f"note: {_said(finding)}")
+        if more := _more(found):
+            options.note(f"note: {more}")
 
 
 def _object(found: Inspection, written: Path | None) -> dict[str, Any]:
@@ -233,7 +245,7 @@ def _object(found: Inspection, written: Path | None) -> dict[str, Any]:
     return shown if written is None else {**shown, "written": str(written)}
 
 
-def _print_report(found: Inspection) -> None:
+def _print_report(found: Inspection, place: str) -> None:
     width = render.console().width
     print(textwrap.fill(render.plain(" · ".join(_facts(found))), width))
     if found.columns:
@@ -244,7 +256,7 @@ def _print_report(found: Inspection) -> None:
         print(textwrap.fill(render.plain(line), width, subsequent_indent="  ", break_on_hyphens=False))
     if found.proposal is not None:
         print()
-        print("# Proposed; --write puts it into config.toml.")
+        print(textwrap.fill(place, width, initial_indent="# ", subsequent_indent="# ", break_long_words=False))
         print(found.proposal.to_toml(), end="")
 
 
@@ -297,7 +309,7 @@ def _cells(column: InspectedColumn, rows: int) -> tuple[str, ...]:
 
 def _roles(found: Inspection) -> Iterator[str]:
     if found.keys:
-        names = [" + ".join(key.columns) + ("" if key.proven else " (so far)") for key in found.keys]
+        names = [" + ".join(key.columns) + _doubt(key) for key in found.keys]
         others = f"; also unique: {', '.join(names[1:6])}" if len(names) > 1 else ""
         yield f"key: {names[0]}{others}"
     words = {column.name: column.mean_words for column in found.columns}
@@ -311,10 +323,24 @@ def _roles(found: Inspection) -> Iterator[str]:
         yield f"tokens were not counted: {found.window.problem}"
 
 
+def _doubt(key: KeyCandidate) -> str:
+    if key.repeated:
+        return f" ({render.counted(key.repeated, 'value')} {'repeats' if key.repeated == 1 else 'repeat'})"
+    return "" if key.proven else " (so far)"
+
+
 def _findings(found: Inspection) -> Iterator[str]:
     for finding in found.findings[:_FINDINGS]:
         if finding.topic != "window":  # stands with the text already
-            mark = "note:" if finding.topic == "note" else "!"
-            yield f"{mark} {finding.column}: {finding.message}" if finding.column else f"{mark} {finding.message}"
-    if len(found.findings) > _FINDINGS:
-        yield f"and {len(found.findings) - _FINDINGS:,} more; --format json has them all"
+            yield f"{'note:' if finding.topic == 'note' else '!'} {_said(finding)}"
+    if more := _more(found):
+        yield more
+
+
+def _said(finding: Finding) -> str:
+    return finding.message if finding.column is None else f"{finding.column}: {finding.message}"
+
+
+def _more(found: Inspection) -> str:
+    more = len(found.findings) - _FINDINGS
+    return f"and {more:,} more; --format json has them all" if more > 0 else ""

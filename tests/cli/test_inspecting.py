@@ -16,7 +16,7 @@ import pytest
 
 import kb
 from kb.cli import main
-from tests.conftest import ROOT, SAMPLE, Ran
+from tests.conftest import CONFIG, ROOT, SAMPLE, Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def test_json_is_the_whole_inspection_as_one_object(cli, tmp_path):
         *("unreadable", "columns", "keys", "texts", "window", "findings", "proposal"),
     ]
     assert found["rows"] == 252
-    assert found["keys"][0] == {"columns": ["id"], "proven": True}
+    assert found["keys"][0] == {"columns": ["id"], "proven": True, "repeated": 0}
     assert found["proposal"]["toml"].startswith("[collections.articles]\n")
     assert not (tmp_path / "config.toml").exists()
 
@@ -77,7 +77,28 @@ def test_lines_are_columns_and_findings_are_notes(cli, tmp_path, format):
         else [json.loads(line) for line in ran.out.splitlines()]
     )
     assert [(row["name"], row["type"]) for row in rows] == [("id", "int"), ("zip", "str")]
-    assert ran.err == "note: ! zip: stays text: as a number '00123' on line 2 would lose how it begins\n"
+    assert ran.err == "note: zip: stays text: as a number '00123' on line 2 would lose how it begins\n"
+
+
+def test_what_the_reader_says_is_a_note_once(cli, tmp_path):
+    (tmp_path / "in.csv").write_text("id,title\n")
+    ran = cli("inspect", "in.csv", "--model", "hashing-256", "--format", "jsonl")
+    assert ran.err == "note: header only, no rows\n"
+    assert "\nnote: header only, no rows\n" in cli("inspect", "in.csv", "--format", "table").out
+
+
+def test_the_file_that_is_written_is_named(cli, tmp_path, monkeypatch):
+    articles(tmp_path)
+    below = tmp_path / "below"
+    below.mkdir()
+    (tmp_path / "config.toml").write_text(CONFIG.replace('"fake"', '"hashing-256"'))
+    monkeypatch.chdir(below)
+    monkeypatch.setenv("COLUMNS", "300")
+    ran = cli("inspect", "../articles.csv", "--name", "mine", "--format", "table")
+    assert f"\n# Proposed; --write puts it into {tmp_path}/config.toml.\n[collections.mine]\n" in ran.out
+    ran = cli("inspect", "../articles.csv", "--name", "mine", "--format", "table", "--write", "-q")
+    assert f"\n# Proposed, and written into {tmp_path}/config.toml.\n[collections.mine]\n" in ran.out
+    assert ran.err == ""
 
 
 def test_toml_alone_can_be_piped(cli, tmp_path):

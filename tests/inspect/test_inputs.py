@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from kb.errors import SourceError, UsageError
 from kb.ingest.inspect import Inspection, InspectProgress, KeyCandidate, TextCandidate, Topic, Window, inspect_steps
 from kb.ingest.inspect.encodings import readable_as
 from kb.ingest.inspect.opening import records_path
+from kb.sources import Format
 from tests.conftest import SAMPLE
 
 MODEL = "hashing-256"
@@ -111,7 +114,24 @@ def test_duplicate_keys_are_named_with_both_lines(tmp_path):
             (9, 42),
         )
     ]
+    # What is proposed is what comes first.
+    assert found.keys == (KeyCandidate(("id",), proven=False, repeated=1), KeyCandidate(("x",), proven=True))
     assert found.proposal.key == "id"
+
+
+def test_pairs_of_columns_are_not_tried_in_a_pipe_and_that_is_said(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("book,page,word\n1,1,x\n1,2,x\n2,1,x\n2,2,y\n",))
+    writer.start()
+    found = kb.inspect(str(pipe), kb.Reading(format=Format.CSV), model=MODEL)
+    writer.join()
+    assert found.keys == ()
+    assert messages(found, Topic.KEY) == [
+        "no column is there in every row and never repeats; two columns together were not tried, since a pipe can be "
+        "read only once: save it to a file first; proposed is a hash of what a row holds: a row that changes becomes "
+        "another document"
+    ]
 
 
 def test_duplicate_rows_and_content_are_named_with_both_lines(tmp_path):

@@ -65,20 +65,26 @@ def of_column(state: ColumnState) -> Iterator[Finding]:
         yield Finding(Topic.LIMIT, state.name, message, (state.longest_line,))
 
 
-def of_keys(keys: Sequence[KeyCandidate], spoilt: Sequence[ColumnState]) -> Iterator[Finding]:
+def of_keys(keys: Sequence[KeyCandidate], spoilt: Sequence[ColumnState], *, untried: bool) -> Iterator[Finding]:
     """Yield what concerns the key.
 
     Args:
         keys: The candidates.
         spoilt: Columns that are called like a key but repeat values.
+        untried: Whether two columns together might be one, but the input could not be read a second time.
     """
     for state in spoilt:
         repeated = state.distinct.repeated
         message = f"{_values(repeated, 'repeats', 'repeat')} an earlier one; as the key, it makes those rows rejects"
         yield _repeats(Topic.DUPLICATE_KEY, state.name, message, state.distinct.repeats)
-    if not keys and not spoilt:
-        message = "no column, and no two columns together, are there in every row and never repeat; proposed is a hash "
-        yield Finding(Topic.KEY, None, f"{message}of what a row holds: a row that changes becomes another document")
+    if untried:
+        none = "no column is there in every row and never repeats; two columns together were not tried, since a pipe "
+        none += "can be read only once: save it to a file first"
+    else:
+        none = "no column, and no two columns together, are there in every row and never repeat"
+    if not keys:
+        message = f"{none}; proposed is a hash of what a row holds: a row that changes becomes another document"
+        yield Finding(Topic.KEY, None, message)
 
 
 def of_text(state: ColumnState, text: TextCandidate, window: Window) -> Iterator[Finding]:

@@ -64,7 +64,7 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Almost:
-    """A type that at least 95 % of the values fit, but not all; or all but such as ``N/A``.
+    """A type that at least 95 % of the values fit, but not all; or all but such as ``N/A``; or, as text, all but three.
 
     Attributes:
         type: The type as in a declaration.
@@ -118,15 +118,17 @@ class InspectedColumn:
 
 @dataclass(frozen=True, slots=True)
 class KeyCandidate:
-    """Columns that together are never missing and never the same twice.
+    """Columns that together are never missing and never the same twice; or a column that is called like a key.
 
     Attributes:
         columns: One column, or two.
-        proven: Whether all rows were compared; else only the first million or so.
+        proven: Whether all rows were compared, and none repeats; else only the first million or so.
+        repeated: How many values of a column that is called like a key repeat an earlier one.
     """
 
     columns: tuple[str, ...]
     proven: bool
+    repeated: int = 0
 
 
 @dataclass(frozen=True, slots=True)

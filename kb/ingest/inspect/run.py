@@ -93,7 +93,7 @@ def inspect_steps(
     pairs = _Pairs(source, survey, verdicts)
     for count in pairs.read(rows):
         yield InspectProgress(count, source.position, source.total)
-    done = _inspection(source, found, survey, verdicts, keys=pairs.keys, window=ruler.window)
+    done = _inspection(source, found, survey, verdicts, pairs, window=ruler.window)
     facts = _facts(survey, verdicts, done)
     said = None if found == Reading() else found
     proposal = None
@@ -113,7 +113,10 @@ def collection_name(path: str) -> str:
 
 
 class _Pairs:
-    """The keys: single columns, or, where there are none, pairs of columns that a second pass has found."""
+    """The keys: single columns, or, where there are none, pairs of columns that a second pass has found.
+
+    ``untried`` says that there might be pairs, but the input cannot be read again.
+    """
 
     def __init__(self, source: Source, survey: Survey, verdicts: Mapping[str, Verdict]) -> None:
         states = survey.states
@@ -123,13 +126,14 @@ class _Pairs:
         ]
         self._source = source
         self._candidates = []
-        # A pipe cannot be read twice.
-        if not self.keys and survey.readable and source.fingerprint() is not None:
+        if not self.keys and survey.readable:
             self._candidates = possible_pairs(states, verdicts, survey.readable)
+        # A pipe cannot be read twice.
+        self.untried = bool(self._candidates) and source.fingerprint() is None
 
     def read(self, most: int | None) -> Iterator[int]:
         """Read the input again, if that can lead to a key, yielding the number of rows after every batch."""
-        if not self._candidates:
+        if not self._candidates or self.untried:
             return
         pairs = Pairs(self._candidates, _PAIR_ROWS)
         names = {state.name for pair in self._candidates for state in pair}
@@ -154,11 +158,12 @@ def _inspection(
     reading: Reading,
     survey: Survey,
     verdicts: Mapping[str, Verdict],
+    pairs: _Pairs,
     *,
-    keys: list[KeyCandidate],
     window: Window,
 ) -> Inspection:
     states = survey.states
+    spoilt = spoilt_keys(states, verdicts, survey.readable)
     texts = text_columns(states, verdicts)
     cells = source.format in (Format.CSV, Format.TSV)
     candidates = [TextCandidate(s.name, s.lengths.measured, s.lengths.over) for s in texts]
@@ -175,13 +180,26 @@ def _inspection(
         complete=not survey.more,
         unreadable=survey.unreadable,
         columns=tuple(_column(s, verdicts[s.name], survey.readable) for s in states),
-        keys=tuple(keys),
+        keys=tuple(_keys(survey, pairs.keys, spoilt)),
         texts=tuple(candidates),
         window=window,
         findings=(),
         proposal=None,
     )
-    return replace(inspection, findings=tuple(_findings(source, survey, verdicts, inspection)))
+    found = _findings(survey, verdicts, inspection)
+    on_key = findings.of_keys(inspection.keys, spoilt, untried=pairs.untried) if survey.readable else ()
+    return replace(inspection, findings=(*findings.of_input(source, survey), *on_key, *found))
+
+
+def _keys(survey: Survey, found: list[KeyCandidate], spoilt: list[ColumnState]) -> Iterator[KeyCandidate]:
+    """Yield the candidates, the best first.
+
+    A column that is called like a key and has a few mistakes is a better one than what happens to be unique.
+    """
+    best = found[0].columns if found else ()
+    if spoilt and (len(best) != 1 or rank(spoilt[0]) < rank(survey.columns[best[0]])):
+        yield KeyCandidate((spoilt[0].name,), proven=False, repeated=spoilt[0].distinct.repeated)
+    yield from found
 
 
 def _size(name: str) -> int | None:
@@ -189,28 +207,17 @@ def _size(name: str) -> int | None:
     return path.stat().st_size if path.is_file() else None
 
 
-def _findings(
-    source: Source, survey: Survey, verdicts: Mapping[str, Verdict], inspection: Inspection
-) -> Iterator[Finding]:
-    states = survey.states
-    yield from findings.of_input(source, survey)
-    if survey.readable:
-        yield from findings.of_keys(inspection.keys, spoilt_keys(states, verdicts, survey.readable))
-    for state in states:
+def _findings(survey: Survey, verdicts: Mapping[str, Verdict], inspection: Inspection) -> Iterator[Finding]:
+    for state in survey.states:
         yield from chain(verdicts[state.name].findings, findings.of_column(state))
     for candidate in inspection.texts:
         yield from findings.of_text(survey.columns[candidate.column], candidate, inspection.window)
 
 
 def _facts(survey: Survey, verdicts: Mapping[str, Verdict], inspection: Inspection) -> Facts:
-    states = survey.states
-    spoilt = spoilt_keys(states, verdicts, survey.readable)
-    # A column that is called like a key and has a few mistakes is a better key than what happens to be unique.
     key = next(iter(inspection.keys), None)
-    if spoilt and (key is None or len(key.columns) > 1 or rank(spoilt[0]) < rank(survey.columns[key.columns[0]])):
-        key = KeyCandidate((spoilt[0].name,), proven=False)
     texts = [survey.columns[text.column] for text in inspection.texts]
-    return Facts(states, verdicts, survey.readable, inspection.complete, key, texts)
+    return Facts(survey.states, verdicts, survey.readable, inspection.complete, key, texts)
 
 
 def _column(state: ColumnState, verdict: Verdict, rows: int) -> InspectedColumn:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from kb.ingest.inspect.columns import ColumnState
 
 ALMOST_SHARE: Final = 0.95
+FEW_SHARE: Final = 0.75
+"""Is enough where all the values that do not fit can be named: in a small file, one or two are more than 5 %."""
 PROSE_WORDS: Final = 10
 PROSE_CHARACTERS: Final = 1_000
 _SHOWN: Final = 3
@@ -148,6 +150,8 @@ def _string(state: ColumnState) -> Verdict:
         findings.append(_almost_finding(state, almost))
     elif (local := _numbers(state)) is not None:
         findings.append(local)
+    elif (almost := _almost(state, few=True)) is not None:
+        findings.append(_almost_finding(state, almost))
     elif _is_mixed(state):
         findings.append(_mixed(state))
     return Verdict(FieldType.TEXT if _is_prose(state) else FieldType.STR, almost=almost, findings=tuple(findings))
@@ -159,7 +163,14 @@ def _is_prose(state: ColumnState) -> bool:
     return mean_words(state) >= PROSE_WORDS or (long and mean_words(state) >= 3) or state.longest > MAX_STR_BYTES
 
 
-def _almost(state: ColumnState) -> Almost | None:
+def _almost(state: ColumnState, *, few: bool = False) -> Almost | None:
+    """Return the type that all values but a few fit; with ``few``, few are what can be named, else a share."""
+
+    def suffices(fitting: int) -> bool:
+        if few:
+            return state.values - fitting <= _SHOWN and fitting >= FEW_SHARE * state.values
+        return fitting >= ALMOST_SHARE * state.values
+
     for kind, shapes in FITS.items():
         fitting = _count(state, shapes)
         if not fitting or (kind is FieldType.BOOL and not state.shapes[Shape.WORD]):
@@ -167,10 +178,10 @@ def _almost(state: ColumnState) -> Almost | None:
         misfits = _examples(state, (s for s in state.shapes if s not in shapes))
         # Three examples may not be all; fewer are.
         only_nulls = len(misfits) < _SHOWN and all(_is_null(e.value) for e in misfits)
-        if fitting >= ALMOST_SHARE * state.values or only_nulls:
+        if suffices(fitting) or only_nulls:
             return Almost(kind, state.values - fitting, misfits)
     for format, fitting in state.formats.fitting.most_common(1):
-        if fitting >= ALMOST_SHARE * state.values:
+        if suffices(fitting):
             others = [*_examples(state, (s for s in state.shapes if s is not Shape.LOCAL_DATE))]
             others = sorted({*others, *state.formats.misfits[format]}, key=lambda e: e.line)[:_SHOWN]
             return Almost(f"{_kind_of(format)} ({format})", state.values - fitting, tuple(others))
