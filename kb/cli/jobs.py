@@ -9,7 +9,7 @@ import click
 
 from kb.cli import render
 from kb.cli.options import Shared, shared
-from kb.cli.running import exit_code, percent, print_job, run_steps, working
+from kb.cli.running import exit_code, percent, print_job, reject_place, run_steps, working
 from kb.cli.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -104,9 +104,10 @@ def rejects(options: Shared, job_id: str) -> None:
         found = base.rejects(job_id)
         job = base.job(job_id)
     if options.format == "table":
-        made = render.table("row", "line", "reason", right=["row", "line"], wrap=["reason"])
+        made = render.table("where", "reason", wrap=["where", "reason"])
         for reject in found:
-            made.add_row(str(reject.number), str(reject.line), render.short(reject.reason, 1_000))
+            place = reject_place(reject, job)
+            made.add_row(render.plain(place), render.short(reject.reason.removeprefix(f"{place}: "), 1_000))
         if found:
             render.console().print(made)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import closing, contextmanager
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,7 +17,7 @@ from kb.errors import KBError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from kb.catalog import Job
+    from kb.catalog import Job, Reject
     from kb.cli.options import Shared
     from kb.ingest import Progress
     from kb.knowledge_base import KnowledgeBase
@@ -53,18 +54,35 @@ def run_steps(options: Shared, base: KnowledgeBase, steps: Generator[Progress]) 
         raise click.exceptions.Exit(stop.exit_code)
     for note in last.notes:
         options.note(f"note: {note}")
-    for reject in last.rejects:
-        options.note(f"row {reject.number}, line {reject.line}: {render.short(reject.reason)}")
+    _print_first(options, last)
     more = last.job.counts.rejected - len(last.rejects)
     if more > 0:
         options.note(f"and {render.counted(more, 'more reject')}")
     return last.job
 
 
+def _print_first(options: Shared, last: Progress) -> None:
+    for reject in last.rejects:
+        place = reject_place(reject, last.job)
+        # The problem of a file that cannot be read begins with its name.
+        options.note(f"{place}: {render.short(reject.reason.removeprefix(f'{place}: '))}")
+
+
+def reject_place(reject: Reject, job: Job) -> str:
+    """Return where a rejected row stands: its line, with the input where there are several; or the file of a folder."""
+    from kb.ingest import ImportRequest
+
+    files = ImportRequest.from_json(job.request).files
+    path = PurePath(reject.file)
+    for folder in files:
+        if path != PurePath(folder) and path.is_relative_to(folder):
+            return path.relative_to(folder).as_posix()
+    return f"row {reject.number}, line {reject.line}" + (f" of {path.name}" if len(files) > 1 else "")
+
+
 def _print_rejects(options: Shared, job: Job, last: Progress) -> None:
     """Tell of the rows that an import had rejected before it failed."""
-    for reject in last.rejects:
-        options.note(f"row {reject.number}, line {reject.line}: {render.short(reject.reason)}")
+    _print_first(options, last)
     if job.counts.rejected:
         options.note(
             f"{render.counted(job.counts.rejected, 'rejected row')}: kb jobs rejects {job.id}, or {job.rejects}"

@@ -223,7 +223,7 @@ def _runs(
         job = replace(job, counts=Counts(), position=0, rejects=None, rejects_bytes=0)
         with target.catalog.write() as connection:
             cat.forget_rejects(connection, job.id)
-    run = Run(target, request, job, rejects_folder, rehearsal, job.counts.read, time.monotonic() - job.seconds)
+    run = Run(target, request, job, rejects_folder, rehearsal, job.counts.read, time.monotonic() - job.seconds, sources)
     if job.rejects is not None:
         # What a killed run wrote after its last commit is cut off; its rows are read again.
         run.writer = open_rejects(job.rejects, sources[0], resume_at=job.rejects_bytes)
@@ -311,7 +311,7 @@ def _finish(run: Run) -> None:
 def _stop(run: Run, status: JobStatus, error: str | None) -> None:
     """Record the end of this run; the counts are the catalog's, whatever the last batch came to."""
     seconds = time.monotonic() - run.began
-    warnings = run.doubts.sentences()
+    warnings = run.doubts.sentences(run.place)
     if run.rehearsal is not None or run.target.catalog.is_shut:  # whoever shut it has recorded the end
         run.job = replace(run.job, status=status, error=error, seconds=seconds, warnings=warnings)
         return

@@ -6,6 +6,7 @@ import glob
 import hashlib
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
@@ -49,6 +50,7 @@ class FolderSource:
             names, others = _listed(path)
             if not names:
                 raise _no_notes(path, others)
+            self._names = names
             self._files = {name: fingerprint_of(os.path.join(path, name)) for name in names}
         except OSError as error:
             raise unreadable(error.filename or path, error) from None
@@ -60,6 +62,10 @@ class FolderSource:
         """The number of files."""
         return len(self._files)
 
+    def place(self, line: int) -> str:
+        """Return in words which file the row of that number is."""
+        return f"in {PurePath(self._names[line - 1]).as_posix()}"
+
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order; see ``Source.rows``."""
         self.check_unchanged()
@@ -68,7 +74,8 @@ class FolderSource:
             if opened.fingerprint != fingerprint:
                 raise changed_error(self.name, f"{name} was rewritten")
             self.position = number
-            yield note_row(number, PurePath(name).as_posix(), opened, self._codec, self._limits)
+            row = note_row(number, PurePath(name).as_posix(), opened, self._codec, self._limits)
+            yield replace(row, file=name)
         self.check_unchanged()
 
     def fingerprint(self) -> SourceFingerprint | None:

@@ -152,7 +152,7 @@ def _field(state: ColumnState, name: str, facts: Facts) -> ProposedField:
     elif verdict.almost is not None and verdict.almost.examples and verdict.type != verdict.almost.type:
         first = verdict.almost.examples[0]
         more = "" if verdict.almost.misfits == 1 else f" and {verdict.almost.misfits - 1:,} more"
-        comment = f"{verdict.almost.type} but for {first.value!r} on line {first.line}{more}"
+        comment = f"{verdict.almost.type} but for {first.value!r} {state.place(first.line)}{more}"
     elif choices := choices_of(state, verdict, facts.rows):
         listed = ", ".join(f'"{choice}"' for choice in choices)
         comment = f"choices = [{listed}]"

@@ -103,7 +103,7 @@ def _list(state: ColumnState) -> Verdict | None:
 
 def _mixed_items(state: ColumnState) -> Verdict:
     example = _examples(state, [Shape.ARRAY])[0]
-    message = f"holds lists whose items are of several types ({example.value!r} on line {example.line}); left out"
+    message = f"holds lists whose items are of several types ({example.value!r} {state.place(example.line)}); left out"
     return Verdict(None, findings=(Finding(Topic.MIXED, state.name, message, (example.line,)),))
 
 
@@ -141,7 +141,7 @@ def _string(state: ColumnState) -> Verdict:
             Finding(
                 Topic.LEADING_ZEROS,
                 state.name,
-                f"stays text: as a number {zeros[0].value!r} on line {zeros[0].line} would lose how it begins",
+                f"stays text: as a number {zeros[0].value!r} {state.place(zeros[0].line)} would lose how it begins",
                 tuple(e.line for e in zeros),
             )
         )
@@ -197,7 +197,7 @@ def _kind_of(format: str) -> FieldType:
 
 
 def _almost_finding(state: ColumnState, almost: Almost) -> Finding:
-    named = ", ".join(f"{e.value!r} on line {e.line}" for e in almost.examples)
+    named = ", ".join(f"{e.value!r} {state.place(e.line)}" for e in almost.examples)
     more = f" and {almost.misfits - len(almost.examples):,} more" if almost.misfits > len(almost.examples) else ""
     words = {e.value.strip() for e in almost.examples}
     message = f"{almost.type} but for {named}{more}"
@@ -212,7 +212,7 @@ def _numbers(state: ColumnState) -> Finding | None:
     numbers = _count(state, FITS[FieldType.FLOAT]) + state.shapes[Shape.LOCAL_NUMBER]
     if not local or numbers < ALMOST_SHARE * state.values:
         return None
-    message = f"stays text: numbers are read as 1234.5, not as {local[0].value!r} on line {local[0].line}"
+    message = f"stays text: numbers are read as 1234.5, not as {local[0].value!r} {state.place(local[0].line)}"
     return Finding(Topic.NUMBERS, state.name, message, tuple(e.line for e in local))
 
 
@@ -243,7 +243,7 @@ def _mixed(state: ColumnState) -> Finding:
     for name, shapes in sorted(_families(state).items(), key=lambda item: -_count(state, item[1])):
         example = _examples(state, shapes)[0]
         share = _count(state, shapes) / state.values
-        parts.append(f"{100 * share:.0f} % {name} ({example.value!r} on line {example.line})")
+        parts.append(f"{100 * share:.0f} % {name} ({example.value!r} {state.place(example.line)})")
         lines.append(example.line)
     return Finding(Topic.MIXED, state.name, f"mixes {', '.join(parts)}; stays text", tuple(lines))
 
@@ -263,7 +263,7 @@ def _left_out(state: ColumnState) -> Finding:
     example = _examples(state, state.shapes)[0]
     if len(families) == 1 or set(families) == {"lists", "objects or lists of them"}:
         what = next(iter(families)) if len(families) == 1 else "objects or lists of them"
-        message = f"holds {what}, which no field can take ({example.value!r} on line {example.line}); left out"
+        message = f"holds {what}, which no field can take ({example.value!r} {state.place(example.line)}); left out"
         return Finding(Topic.NESTED, state.name, message, (example.line,))
     found = _mixed(state)
     message = found.message.removesuffix("; stays text") + "; no type takes them all, left out"
