@@ -21,7 +21,7 @@ from kb.ingest.progress import Progress
 from kb.ingest.request import ImportRequest, OnConflict
 from kb.ingest.resolving import resolve
 from kb.ingest.state import Rehearsal, Run
-from kb.sources import expand_inputs, open_frame, open_rejects, open_source
+from kb.sources import check_same_shape, expand_inputs, open_frame, open_rejects, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -213,7 +213,7 @@ def _runs(
 ) -> Generator[Run]:
     """Do the work, yielding the state after every commit and at the end."""
     schema = target.collection.schema
-    _same_shape(sources)
+    check_same_shape(sources)
     # Every input is checked before the first row of any is imported.
     columns = [resolve(schema, request.mapping, s.columns or None, name=s.name, textual=s.textual) for s in sources]
     job = resumed or _new_job(target, request, dry_run=rehearsal is not None)
@@ -262,22 +262,6 @@ def _runs(
         if run.writer is not None:
             run.writer.close()
     yield run
-
-
-def _same_shape(sources: list[Source]) -> None:
-    """Make sure that one reject file can take rows of every input."""
-    first = sources[0]
-    for source in sources[1:]:
-        if _shape(source) != _shape(first):
-            raise UsageError(
-                f"{source.name} has another format, encoding or other columns than {first.name}",
-                unchanged="nothing was imported",
-                hint="import them one by one",
-            )
-
-
-def _shape(source: Source) -> tuple[object, ...]:
-    return source.rejects, source.encoding, source.columns, source.delimiter
 
 
 def _complete(run: Run, sources: list[Source]) -> None:

@@ -113,7 +113,7 @@ def expand_inputs(names: Sequence[str]) -> tuple[str, ...]:
     """
     paths: list[str] = []
     for name in names:
-        if name == "-" or "\0" in name or os.path.lexists(name) or not glob.has_magic(name):
+        if not is_pattern(name):
             paths.append(name)
             continue
         found = sorted(glob.glob(name, recursive=True))
@@ -121,6 +121,11 @@ def expand_inputs(names: Sequence[str]) -> tuple[str, ...]:
             raise source_error(f"nothing matches {name}", "check the pattern; it starts at the current directory")
         paths += found
     return tuple(paths)
+
+
+def is_pattern(name: str) -> bool:
+    """Return whether a name on a command line is a pattern rather than the name of a file."""
+    return glob.has_magic(name) and "\0" not in name and not os.path.lexists(name)
 
 
 def _listed(folder: str) -> tuple[list[str], Counter[str]]:

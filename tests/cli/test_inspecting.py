@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -188,6 +189,23 @@ def test_a_second_collection_is_added_and_named_in_what_to_do_next(cli, tmp_path
     assert ran.err.splitlines()[-1] == "next: kb import notes.jsonl -c notes"
     done = json.loads(cli("import", "notes.jsonl", "-c", "notes", "--format", "json").out)
     assert (done["status"], done["new"]) == ("done", 2)
+
+
+def test_a_pattern_is_written_as_one_and_imports_its_files(cli, tmp_path):
+    (tmp_path / "in").mkdir()
+    for n in range(3):
+        (tmp_path / "in" / f"{n}.csv").write_text(f"nr;Body\n{n};some words {n}\n")
+    ran = cli("inspect", "in/*.csv", "--model", "hashing-256", "--write", "--format", "json")
+    assert ran.err.splitlines()[-1] == "next: kb import --use in"
+    assert 'files = ["in/*.csv"]' in (tmp_path / "config.toml").read_text()
+    done = json.loads(cli("import", "--use", "in", "--format", "json").out)
+    assert (done["status"], done["new"]) == ("done", 3)
+    # As a shell hands them over.
+    ran = cli("inspect", "in/0.csv", "in/1.csv", "--name", "two", "--toml")
+    assert 'files = ["in/0.csv", "in/1.csv"]' in ran.out
+    shown = cli("inspect", "in/0.csv", "in/1.csv", "--format", "table").out
+    assert shown.startswith("in/0.csv and 1 more · CSV · ")
+    assert re.search(r"^Body +str .* on line 2 of in/0\.csv", shown, re.MULTILINE)
 
 
 def test_an_existing_collection_is_not_replaced(cli, tmp_path):

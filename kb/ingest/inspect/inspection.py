@@ -40,7 +40,8 @@ class Example:
 
     Attributes:
         value: Its text, cut to 60 characters.
-        line: The physical line where its row starts.
+        line: The physical line where its row starts; of a folder the number of the file, of several files counted
+            through all of them.
     """
 
     value: str
@@ -93,6 +94,7 @@ class InspectedColumn:
         shortest: The characters of the shortest value.
         longest: The characters of the longest value.
         longest_line: The line where that one stands.
+        longest_place: The same in words: ``on line 5``, or ``in a.md`` of a folder.
         mean_words: The average number of words of a value.
         examples: The first different values, at most three, cut to 60 characters.
         choices: The values of a ``str`` column that has few of them, else empty.
@@ -110,6 +112,7 @@ class InspectedColumn:
     shortest: int
     longest: int
     longest_line: int
+    longest_place: str
     mean_words: float
     examples: tuple[str, ...]
     choices: tuple[str, ...]
