@@ -137,6 +137,8 @@ def read_import(name: str, raw: Mapping[str, Any], path: Path) -> ImportSettings
             found[key] = {k: _targets(v, path, f"{place}.{k}") for k, v in _table(value, path, place).items()}
         elif key in ("max_errors", "max_delete"):
             found[key] = _bound(key, value, path, place)
+        elif key == "quote" and value == "":
+            found[key] = ""  # nothing encloses cells, as --quote '' says
         else:
             found[key] = _word(value, path, place)
     if "files" in found:

@@ -824,7 +824,7 @@ def test_files_of_different_shape_are_refused(tmp_path: Path, articles: kb.Colle
     assert (str(raised.value), raised.value.unchanged, raised.value.hint) == (
         f"{other} has another format, encoding or other columns than {one}",
         "nothing was imported",
-        "import them one by one",
+        "take them one by one",
     )
     assert articles._base.jobs() == []
 

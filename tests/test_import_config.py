@@ -123,6 +123,14 @@ def test_nothing_said_is_the_default(folder: Path) -> None:
     assert load(folder, "").imports == {}
 
 
+def test_an_empty_quote_means_that_nothing_encloses_cells(folder: Path) -> None:
+    (folder / "config.toml").write_text(CONFIG + '\n[imports.wiki]\nquote = ""\n')
+    said = named_import(load_settings(folder, {}), "wiki")
+    assert said == ImportSettings(quote="")
+    assert request_of(said).reading == Reading(quote="")
+    assert request_of(ImportSettings(quote="'").overridden_by(said)).reading == Reading(quote="")
+
+
 def test_a_pattern_in_a_folder_with_an_odd_name(tmp_path: Path) -> None:
     folder = tmp_path.resolve() / "odd [1]*"
     folder.mkdir()

@@ -255,7 +255,7 @@ def test_what_was_edited_since_the_last_import_is_a_conflict(tmp_path: Path, art
     with pytest.raises(ConflictError) as raised:
         run(articles, path, source="feed")
     assert (str(raised.value), raised.value.hint) == (
-        "the document 'a2' (line 2) was edited since its last import from 'feed'",
+        "the document 'a2' on line 2 was edited since its last import from 'feed'",
         "--on-conflict keep leaves such documents alone, --on-conflict theirs replaces them",
     )
     assert titles(articles)["a3"] == "Title of a3"
@@ -506,7 +506,7 @@ def test_what_looks_wrong_is_told(tmp_path: Path, articles: kb.Collection) -> No
     long = article("a5", body="Many words that go on and on. " * 200)
     job = run(articles, save(tmp_path / "in.jsonl", *rows(1), twin, article("a3", body="Short."), garbled, long))
     assert job.warnings == (
-        "1 row with the same text as an earlier row, first on line 2 ('a2, as line 1'); both are in",
+        "1 row with the same text as an earlier row, first on line 2 ('a2', as on line 1); both are in",
         "1 row with fewer than 10 characters of prose, first on line 3 ('Short.'); they are hard to find by meaning",
         "1 row with text that looks decoded with the wrong encoding, first on line 4 "
         "('The caf\u00c3\u00a9 is open on all days of the we…'); check --encoding",

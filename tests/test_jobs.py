@@ -227,6 +227,13 @@ def test_a_running_job_is_not_resumed(base: kb.KnowledgeBase, running: Import) -
         base.resume(job.id)
 
 
+def test_what_is_resumed_begins_where_it_stopped(base: kb.KnowledgeBase, failed: Job) -> None:
+    first, *_ = steps = list(base.resume_steps(failed.id))
+    assert failed.counts.read < 300
+    assert (first.job.counts.read, first.position) == (failed.counts.read, failed.position)
+    assert steps[-1].job.counts.read == 300
+
+
 # Closing.
 
 

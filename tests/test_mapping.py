@@ -413,7 +413,16 @@ def test_rows_that_where_leaves_out_are_not_read(tmp_path: Path, articles: kb.Co
     notes = [step.notes for step in articles.import_steps(request)]
     job = articles._base.jobs()[0]
     assert job.counts == Counts(read=1, new=1, embedded=1)
-    assert notes[-1] == (f"{path}: --where left out 2 of 3 rows",)
+    assert notes[-1] == ("--where left out 2 of 3 rows",)
+
+
+def test_what_where_leaves_out_of_several_files_is_one_total(tmp_path: Path, articles: kb.Collection) -> None:
+    for name in "ab":
+        rows = f"{name}1,A,B,ml,2024-01-31,x\n{name}2,C,D,ml,2024-01-31,y\n"
+        (tmp_path / f"{name}.csv").write_text(f"id,title,body,category,published,kind\n{rows}")
+    request = ImportRequest((f"{tmp_path}/*.csv",), mapping=FieldMapping(where='kind = "x"'))
+    notes = [step.notes for step in articles.import_steps(request)]
+    assert notes[-1] == ("--where left out 2 of 4 rows",)
 
 
 def test_resuming_counts_only_the_rows_that_where_keeps(tmp_path: Path, articles: kb.Collection, encoder: Any) -> None:

@@ -47,13 +47,14 @@ def test_a_preview_shows_what_is_stored_and_embedded(request_of, articles: kb.Co
         "rating": None,
     }
     assert list(articles.preview_import(request, 9)) == [
-        PreviewedRow(name, 1, 2, "1", fields, (PreviewedChunk("A\n\nB c.", 4),), 256, ()),
+        PreviewedRow(name, 1, 2, "1", fields, (PreviewedChunk("A\n\nB c.", 4),), 256, (), "on line 2"),
         PreviewedRow(
             name, 2, 3, None, {}, (), 256,
             (
                 "published: '2024-01-31' is not a date of the format %d.%m.%Y",
                 "category: input should be 'ml' or 'nlp', got 'cooking'",
             ),
+            "on line 3",
         ),
     ]  # fmt: skip
     assert encoder.texts == []

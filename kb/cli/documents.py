@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import textwrap
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from kb.cli import render
-from kb.cli.options import Shared, shared
+from kb.cli.options import Shared, check_raw, raw_cells, shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from kb.curate import Entry
     from kb.schema import Field
 
+_WHO_ROOM: Final = 22
+"""As wide as the id of a job."""
+
 
 @click.command()
 @click.argument("id")
+@raw_cells
 @shared
-def get(options: Shared, id: str) -> None:
+def get(options: Shared, id: str, raw: bool) -> None:
     """Show the document ID with its fields and its revision.
 
     \b
@@ -29,15 +33,20 @@ def get(options: Shared, id: str) -> None:
       kb get nlp-02
       kb get nlp-02 --format json
     """
+    check_raw(options, raw=raw)
     with options.open() as base:
-        entry = options.pick(base).entry(id)
+        collection = options.pick(base)
+        entry = collection.entry(id)
+        fields = collection.schema.fields
+    if options.format == "csv":
+        _print_csv([entry], fields.values(), raw=raw)
+        return
     found = render.entry_object(entry)
     if options.format != "table":
         if options.format == "json":
             render.print_json(found)
         else:
-            row = found if options.format == "jsonl" else {"id": entry.id, **entry.fields}
-            render.print_rows([row], options.format, columns=list(row))
+            render.print_rows([found], options.format, columns=[])
         return
     made = render.table("field", "value", wrap=["value"])
     made.add_row("id", render.plain(entry.id))
@@ -56,9 +65,10 @@ def get(options: Shared, id: str) -> None:
 @click.option("--all", "all_", is_flag=True, help="All of them; the limit is ignored.")
 @click.option("--offset", metavar="N", type=click.IntRange(0), default=0, help="How many to skip.")
 @click.option("--deleted", is_flag=True, help="The deleted ones, to be restored; the last one first.")
+@raw_cells
 @shared
 def list_(
-    options: Shared, where: str | None, sort: str | None, limit: int, all_: bool, offset: int, deleted: bool
+    options: Shared, where: str | None, sort: str | None, limit: int, all_: bool, offset: int, deleted: bool, raw: bool
 ) -> None:
     """List documents by id, or sorted by a field.
 
@@ -67,6 +77,7 @@ def list_(
       kb list --where 'difficulty = "advanced"' --sort -rating --limit 5
       kb list --all --format csv > articles.csv
     """
+    check_raw(options, raw=raw)
     if deleted:
         if where is not None or sort is not None:
             raise click.UsageError("--deleted goes without --where and --sort")
@@ -94,26 +105,19 @@ def list_(
         if hidden:
             options.note(f"no room for {', '.join(hidden)}; --format json shows everything")
     elif options.format == "csv":
-        _print_csv(entries, fields.values())
+        _print_csv(entries, fields.values(), raw=raw)
     else:
         render.print_rows([render.entry_object(e) for e in entries], options.format, columns=[])
     options.note(f"{len(entries):,} of {render.counted(total, 'document')}")
 
 
-def _print_csv(entries: Sequence[Entry], fields: Iterable[Field]) -> None:
+def _print_csv(entries: Sequence[Entry], fields: Iterable[Field], *, raw: bool) -> None:
     """Print the same columns always, and nothing but fields, as ``kb export`` does: what is listed can be imported."""
-    from kb.sources import Column, ExportFormat, write_rows
+    from kb.sources import Column
 
     columns = [Column("id", None), *(Column(one.name, one) for one in fields)]
-    sys.stdout.flush()
-    write_rows(
-        sys.stdout.buffer,
-        ExportFormat.CSV,
-        columns,
-        lambda: ([entry.id, *(entry.fields[column.name] for column in columns[1:])] for entry in entries),
-        raw=False,
-    )
-    sys.stdout.buffer.flush()
+    rows = [[entry.id, *(entry.fields[column.name] for column in columns[1:])] for entry in entries]
+    render.print_csv(columns, rows, raw=raw)
 
 
 def _list_deleted(options: Shared, limit: int | None, offset: int) -> None:
@@ -157,8 +161,10 @@ def history(options: Shared, id: str) -> None:
     if options.format != "table":
         render.print_rows(rows, options.format, columns=list(rows[0]))
         return
-    made = render.table("revision", "action", "at", "who", "changed", "job", right=["revision"], wrap=["changed"])
+    made = render.table("revision", "action", "at", "who, job", "changed", right=["revision"], wrap=["changed"])
     for e in entries:
+        # A job's id is typed back: it has a line of its own, where no terminal is too narrow for it.
+        by = [*textwrap.wrap(render.short(e.who), _WHO_ROOM), *([e.job] if e.job else [])]
         changed = render.short(e.changed) or "–"
-        made.add_row(str(e.revision), e.action, e.at[:19].replace("T", " "), render.short(e.who), changed, e.job or "–")
+        made.add_row(str(e.revision), e.action, e.at[:16].replace("T", " "), "\n".join(by), changed)
     render.console().print(made)

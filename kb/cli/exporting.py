@@ -7,7 +7,7 @@ import sys
 import click
 
 from kb.cli import render
-from kb.cli.options import Shared, shared
+from kb.cli.options import Shared, raw_cells, shared
 
 _FORMATS = ("csv", "jsonl", "parquet")
 
@@ -18,7 +18,7 @@ _FORMATS = ("csv", "jsonl", "parquet")
 @click.option("-o", "--output", metavar="FILE", help="Write there, all or nothing, in place of stdout.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--fields", metavar="A,B", help="Only these fields, in this order, after the id.")
-@click.option("--raw", is_flag=True, help="In CSV, put no apostrophe before what a spreadsheet would run as a formula.")
+@raw_cells
 @shared
 def export(
     options: Shared,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import os
 import shlex
 import sys
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from kb.config import Settings
-    from kb.ingest.inspect import InspectedColumn, Inspection, InspectProgress, Proposal
+    from kb.ingest.inspect import Finding, InspectedColumn, Inspection, InspectProgress, KeyCandidate, Proposal
     from kb.sources import Reading
 
-_FIGURES: Final = ("column", "type", "missing", "distinct", "length", "at line")
+_FIGURES: Final = ("column", "type", "missing", "distinct", "length")
 _EXAMPLE_ROOM: Final = 8
 _NAME_ROOM: Final = 24
 _FINDINGS: Final = 20
@@ -69,7 +70,7 @@ def _reading_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@click.argument("file", metavar="FILE")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--rows", type=click.IntRange(min=1), metavar="N", help="Look at the first N rows only.")
 @click.option("--name", metavar="NAME", help="Of the proposed collection; default: the file's name.")
 @click.option("--model", metavar="ID", help="Measure texts with this model; default: the collection's.")
@@ -79,7 +80,7 @@ def _reading_options(function: Callable[..., None]) -> Callable[..., None]:
 @shared
 def inspect(
     options: Shared,
-    file: str,
+    files: tuple[str, ...],
     rows: int | None,
     name: str | None,
     model: str | None,
@@ -87,12 +88,14 @@ def inspect(
     write: bool,
     reading: Reading,
 ) -> None:
-    """Show what FILE holds, and propose a collection that fits it.
+    """Show what FILEs hold, and propose a collection that fits them.
 
-    The whole file is read: types with what spoils them, missing and distinct
+    - is stdin, a folder means its text files. Several files must be of one
+    shape, as for an import. All is read: types with what spoils them, missing and distinct
     values, what could be the key and the text, and what to look at before
     importing. Nothing is imported. --write declares the proposed collection
-    in config.toml, and makes one where there is none.
+    in the config.toml of the knowledge base, names that file, and makes one
+    here where there is none.
 
     \b
     Examples:
@@ -103,24 +106,24 @@ def inspect(
 
     root, settings = _knowledge_base(options)
     steps = inspect_steps(
-        file,
+        files,
         reading,
         rows=rows,
         model=model or _model(options, settings),
         models=settings.models if settings else None,
         name=name,
-        file=_as_configured(file, root),
+        named=[_as_configured(file, root) for file in files],
     )
     found = _run(options, steps)
     written = _write(found, root) if write else None
     if toml:
         print(_proposed(found).to_toml(), end="")
     else:
-        _print(options, found, written)
+        _print(options, found, written, _place(root, written))
     if written is not None:
         proposal = _proposed(found)
         options.note(f"wrote the collection '{proposal.name}' into {written}")
-        options.note(f"next: {_next(proposal, file, several=bool(settings and settings.collections))}")
+        options.note(f"next: {_next(proposal, files, several=bool(settings and settings.collections))}")
 
 
 def _knowledge_base(options: Shared) -> tuple[Path, Settings | None]:
@@ -149,19 +152,21 @@ def _model(options: Shared, settings: Settings | None) -> str:
 
 
 def _as_configured(file: str, root: Path) -> str:
-    """Return the file as config.toml names it: relative to its own folder where the file lies below."""
+    """Return the pattern by which config.toml names a file: relative to its own folder where the file lies below."""
+    from kb.ingest.inspect import as_pattern
+
     if file == "-":
         return file
-    path = Path(file).absolute()
-    base = root.absolute()
+    path = Path(as_pattern(os.path.abspath(file)))  # noqa: PTH100 - links stay as they are
+    base = Path(glob.escape(os.path.abspath(root)))  # noqa: PTH100
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
 
 
-def _next(proposal: Proposal, file: str, *, several: bool) -> str:
-    """Return the command that imports the file."""
+def _next(proposal: Proposal, files: tuple[str, ...], *, several: bool) -> str:
+    """Return the command that imports the files."""
     if proposal.imports is not None:
-        return f"kb import {'- ' if file == '-' else ''}--use {proposal.name}"
-    return f"kb import {shlex.quote(file)}" + (f" -c {proposal.name}" if several else "")
+        return f"kb import {'- ' if files == ('-',) else ''}--use {proposal.name}"
+    return f"kb import {shlex.join(files)}" + (f" -c {proposal.name}" if several else "")
 
 
 def _proposed(found: Inspection) -> Proposal:
@@ -214,16 +219,27 @@ def _shown(options: Shared) -> Iterator[Callable[[InspectProgress], None]]:
         bar.stop()
 
 
-def _print(options: Shared, found: Inspection, written: Path | None) -> None:
+def _place(root: Path, written: Path | None) -> str:
+    """Return where the proposal stands, or would: the file's name where it lies here, else its path."""
+    from kb.config import FILE_NAME
+
+    path = (root / FILE_NAME).resolve()
+    shown = FILE_NAME if path.parent == Path.cwd().resolve() else str(path)
+    return f"Proposed; --write puts it into {shown}." if written is None else f"Proposed, and written into {shown}."
+
+
+def _print(options: Shared, found: Inspection, written: Path | None, place: str) -> None:
     if options.format == "json":
         render.print_json(_object(found, written))
     elif options.format == "table":
-        _print_report(found)
+        _print_report(found, place)
     else:
         rows = [asdict(column) for column in found.columns]
         render.print_rows(rows, options.format, columns=list(rows[0]) if rows else ["name"])
-        for line in _findings(found):
-            options.note(f"note: {line}")
+        for finding in found.findings[:_FINDINGS]:
+            options.note(f"note: {_said(finding)}")
+        if more := _more(found):
+            options.note(f"note: {more}")
 
 
 def _object(found: Inspection, written: Path | None) -> dict[str, Any]:
@@ -233,7 +249,7 @@ def _object(found: Inspection, written: Path | None) -> dict[str, Any]:
     return shown if written is None else {**shown, "written": str(written)}
 
 
-def _print_report(found: Inspection) -> None:
+def _print_report(found: Inspection, place: str) -> None:
     width = render.console().width
     print(textwrap.fill(render.plain(" · ".join(_facts(found))), width))
     if found.columns:
@@ -244,7 +260,7 @@ def _print_report(found: Inspection) -> None:
         print(textwrap.fill(render.plain(line), width, subsequent_indent="  ", break_on_hyphens=False))
     if found.proposal is not None:
         print()
-        print("# Proposed; --write puts it into config.toml.")
+        print(textwrap.fill(place, width, initial_indent="# ", subsequent_indent="# ", break_long_words=False))
         print(found.proposal.to_toml(), end="")
 
 
@@ -269,11 +285,13 @@ def _facts(found: Inspection) -> Iterator[str]:
 
 
 def _print_columns(columns: tuple[InspectedColumn, ...], rows: int, width: int) -> None:
-    cells = [_cells(column, rows) for column in columns]
-    widths = [max(len(row[i]) for row in [_FIGURES, *cells]) for i in range(len(_FIGURES))]
+    lines = all(column.longest_place == f"on line {column.longest_line}" for column in columns if column.values)
+    figures = (*_FIGURES, "at line" if lines else "longest")
+    cells = [_cells(column, rows, at_line=lines) for column in columns]
+    widths = [max(len(row[i]) for row in [figures, *cells]) for i in range(len(figures))]
     # The table puts a space on both sides of a cell and a rule's width between two.
     room = width - sum(widths) - 3 * len(widths) - 1
-    heads = [*_FIGURES, *(["examples"] if room >= _EXAMPLE_ROOM else [])]
+    heads = [*figures, *(["examples"] if room >= _EXAMPLE_ROOM else [])]
     made = render.table(*heads, right=["missing", "distinct", "length", "at line"])
     for column, row in zip(columns, cells, strict=True):
         examples = render.short(" · ".join(column.examples), room) if room >= _EXAMPLE_ROOM else ""
@@ -281,23 +299,24 @@ def _print_columns(columns: tuple[InspectedColumn, ...], rows: int, width: int) 
     render.console().print(made)
 
 
-def _cells(column: InspectedColumn, rows: int) -> tuple[str, ...]:
+def _cells(column: InspectedColumn, rows: int, *, at_line: bool) -> tuple[str, ...]:
     share = 100 * column.missing / rows if rows else 0
     percent = f"{share:.0f} %" if share >= 1 else "<1 %"
     length = f"{column.shortest:,}" if column.shortest == column.longest else f"{column.shortest:,}–{column.longest:,}"
+    place = str(column.longest_line) if at_line else render.short(column.longest_place, _NAME_ROOM)
     return (
         render.short(column.name, _NAME_ROOM),
         column.type or "none fits",
         f"{column.missing:,} ({percent})" if column.missing else "–",
         f"{'' if column.distinct_exact else '≥ '}{column.distinct:,}",
         length if column.values else "–",
-        str(column.longest_line) if column.values else "–",
+        place if column.values else "–",
     )
 
 
 def _roles(found: Inspection) -> Iterator[str]:
     if found.keys:
-        names = [" + ".join(key.columns) + ("" if key.proven else " (so far)") for key in found.keys]
+        names = [" + ".join(key.columns) + _doubt(key) for key in found.keys]
         others = f"; also unique: {', '.join(names[1:6])}" if len(names) > 1 else ""
         yield f"key: {names[0]}{others}"
     words = {column.name: column.mean_words for column in found.columns}
@@ -311,10 +330,24 @@ def _roles(found: Inspection) -> Iterator[str]:
         yield f"tokens were not counted: {found.window.problem}"
 
 
+def _doubt(key: KeyCandidate) -> str:
+    if key.repeated:
+        return f" ({render.counted(key.repeated, 'value')} {'repeats' if key.repeated == 1 else 'repeat'})"
+    return "" if key.proven else " (so far)"
+
+
 def _findings(found: Inspection) -> Iterator[str]:
     for finding in found.findings[:_FINDINGS]:
         if finding.topic != "window":  # stands with the text already
-            mark = "note:" if finding.topic == "note" else "!"
-            yield f"{mark} {finding.column}: {finding.message}" if finding.column else f"{mark} {finding.message}"
-    if len(found.findings) > _FINDINGS:
-        yield f"and {len(found.findings) - _FINDINGS:,} more; --format json has them all"
+            yield f"{'note:' if finding.topic == 'note' else '!'} {_said(finding)}"
+    if more := _more(found):
+        yield more
+
+
+def _said(finding: Finding) -> str:
+    return finding.message if finding.column is None else f"{finding.column}: {finding.message}"
+
+
+def _more(found: Inspection) -> str:
+    more = len(found.findings) - _FINDINGS
+    return f"and {more:,} more; --format json has them all" if more > 0 else ""

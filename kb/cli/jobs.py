@@ -9,37 +9,52 @@ import click
 
 from kb.cli import render
 from kb.cli.options import Shared, shared
-from kb.cli.running import exit_code, percent, print_job, run_steps, working
+from kb.cli.running import exit_code, percent, print_job, reject_place, run_steps, working
 from kb.cli.stopping import stoppable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kb.catalog import Job
     from kb.curate import UndoPlan
 
 _STATUSES: Final = ("running", "done", "partial", "failed", "interrupted", "cancelled")
 _SHOWN: Final = 20
 """How many jobs a table lists unless told otherwise."""
+_COLUMNS: Final = ("job", "status", "read", "rejected")
+_MORE_COLUMNS: Final = ("collection", "seconds")
+_WIDE: Final = 110
+"""How wide a terminal is that has room for more columns. What stands in them decides nothing."""
 _WHOLE: Final = "finishing the undo … press Ctrl-C again to stop at once: then all of it is undone, or nothing"
 
 
+def _which(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say which jobs are listed."""
+    most = "The most jobs. Default: 20 in a table, else all."
+    function = click.option("--limit", type=click.IntRange(1), metavar="N", help=most)(function)
+    return click.option("--status", type=click.Choice(_STATUSES), help="Only jobs that stand there.")(function)
+
+
 @click.group(invoke_without_command=True)
+@_which
 @shared
 @click.pass_context
-def jobs(ctx: click.Context, options: Shared) -> None:
+def jobs(ctx: click.Context, options: Shared, status: str | None, limit: int | None) -> None:
     """List the jobs, newest first; or look into one, resume, cancel or undo it.
 
     \b
     Examples:
-      kb jobs
+      kb jobs --status interrupted
       kb jobs undo 20260131-120000-a1b2c3
     """
     if ctx.invoked_subcommand is None:
-        _list(options, None, None)
+        _list(options, status, limit)
+    elif status is not None or limit is not None:
+        raise click.UsageError("--status and --limit say which jobs are listed: kb jobs list --status STATUS --limit N")
 
 
 @jobs.command("list")
-@click.option("--status", type=click.Choice(_STATUSES), help="Only jobs that stand there.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="The most jobs. Default: 20 in a table, else all.")
+@_which
 @shared
 def list_jobs(options: Shared, status: str | None, limit: int | None) -> None:
     """List the jobs, newest first. The newest 1,000 are kept.
@@ -89,9 +104,10 @@ def rejects(options: Shared, job_id: str) -> None:
         found = base.rejects(job_id)
         job = base.job(job_id)
     if options.format == "table":
-        made = render.table("row", "line", "reason", right=["row", "line"], wrap=["reason"])
+        made = render.table("where", "reason", wrap=["where", "reason"])
         for reject in found:
-            made.add_row(str(reject.number), str(reject.line), render.short(reject.reason, 1_000))
+            place = reject_place(reject, job)
+            made.add_row(render.plain(place), render.short(reject.reason.removeprefix(f"{place}: "), 1_000))
         if found:
             render.console().print(made)
     else:
@@ -208,15 +224,19 @@ def _list(options: Shared, status: str | None, limit: int | None) -> None:
         render.print_rows(rows, options.format, columns=list(rows[0]) if rows else ["job"])
         return
     if found:
-        shown = [_row(job) for job in found]
-        render.print_grid(shown, list(shown[0]), first=["job", "status", "read", "rejected", "input"])
+        screen = render.console()
+        columns = [*_COLUMNS, *(_MORE_COLUMNS if screen.width >= _WIDE else ()), "input"]
+        made = render.table(*columns, right=["read", "rejected", "seconds"], wrap=["collection", "input"])
+        for row in map(_row, found):
+            made.add_row(*(row[column] for column in columns))
+        screen.print(made)
     more = f"; {total - len(found):,} more: --limit {total}" if total > len(found) else ""
     options.note(render.counted(len(found), "job") + more)
 
 
-def _row(job: Job) -> dict[str, object]:
+def _row(job: Job) -> dict[str, str]:
     details = _details(job)
-    names = [f"undo of …{details['undoes'][-6:]}"] if details["undoes"] else details["input"]
+    names = [f"undo of {details['undoes']}"] if details["undoes"] else details["input"]
     part = f" {details['percent']} %" if str(job.status) == "running" and details["percent"] is not None else ""
     return {
         "job": job.id,
@@ -225,7 +245,7 @@ def _row(job: Job) -> dict[str, object]:
         "read": f"{job.counts.read:,}",
         "rejected": f"{job.counts.rejected:,}",
         "seconds": f"{job.seconds:.1f}",
-        "input": ", ".join(name.rpartition("/")[2] for name in names),
+        "input": render.short([name.rstrip("/").rpartition("/")[2] for name in names], 100),
     }
 
 

@@ -6,7 +6,7 @@ import functools
 import logging
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import click
 
@@ -63,6 +63,18 @@ class Shared:
         """Print a note on stderr, unless quiet."""
         if not self.quiet:
             print(plain(message), file=sys.stderr)
+
+
+raw_cells: Final = click.option(
+    "--raw", is_flag=True, help="In CSV, put no apostrophe before what a spreadsheet would run as a formula."
+)
+"""Gives a command that prints documents the option; it takes it as its argument ``raw``."""
+
+
+def check_raw(options: Shared, *, raw: bool) -> None:
+    """Refuse ``--raw`` where nothing is CSV."""
+    if raw and options.format != "csv":
+        raise click.UsageError("--raw is about the cells of CSV: say --format csv as well")
 
 
 def shared(function: Callable[Concatenate[Shared, P], R]) -> Callable[P, R]:

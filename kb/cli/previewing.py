@@ -49,7 +49,7 @@ def _print_row(row: PreviewedRow, schema: Schema) -> None:
     from rich.text import Text
 
     screen = render.console()
-    place = f"row {row.number:,}, line {row.line:,} of {row.file.rpartition('/')[2]}"
+    place = f"row {row.number:,} {row.place} of {row.file.rstrip('/').rpartition('/')[2]}"
     if row.problems:
         screen.print(Text(render.plain(f"{place}: rejected"), style="bold"))
         for problem in row.problems:

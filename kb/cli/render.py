@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
     from kb.catalog import Job
     from kb.curate import Entry
+    from kb.schema import Value
     from kb.search import Hit, Hits, Report
+    from kb.sources import Column
 
 _MAX_CELL: Final = 300
+MAX_ID: Final = 1_000
+"""More than any id has: ids are typed back."""
 
 
 def print_json(value: object) -> None:
@@ -42,6 +46,21 @@ def print_rows(
             writer.writerow(columns)
         for row in rows:
             writer.writerow([cell(row.get(column)) for column in columns])
+
+
+def print_csv(columns: Sequence[Column], rows: Sequence[Sequence[Value]], *, raw: bool) -> None:
+    """Print documents as ``kb export`` writes them: what a spreadsheet would run as a formula is quoted unless ``raw``.
+
+    Args:
+        columns: What a row holds.
+        rows: The values of each, in the order of the columns.
+        raw: Leave formulas as they are.
+    """
+    from kb.sources import ExportFormat, write_rows
+
+    sys.stdout.flush()
+    write_rows(sys.stdout.buffer, ExportFormat.CSV, columns, lambda: iter(rows), raw=raw)
+    sys.stdout.buffer.flush()
 
 
 def _json(value: object, *, indent: int | None) -> str:
@@ -126,10 +145,10 @@ def print_grid(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, 
     Args:
         rows: What to show.
         columns: In the order to show them.
-        first: The columns that get their room before the others.
+        first: The columns that get their room before the others; the first of them, an id, is never cut.
     """
     screen = console()
-    cells = {c: [short(row.get(c), 40) for row in rows] for c in columns}
+    cells = {c: [short(row.get(c), MAX_ID if c == first[0] else 40) for row in rows] for c in columns}
     widths = {c: max([len(c), *map(len, cells[c])]) for c in columns}
     room = screen.width
     shown: set[str] = set()
@@ -138,7 +157,7 @@ def print_grid(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, 
             shown.add(column)
             room -= widths[column] + 3
     kept = [c for c in columns if c in shown]
-    made = table(*kept)
+    made = table(*kept, wrap=[first[0]])
     for number in range(len(rows)):
         made.add_row(*(cells[c][number] for c in kept))
     screen.print(made)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import closing, contextmanager
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,7 +17,7 @@ from kb.errors import KBError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from kb.catalog import Job
+    from kb.catalog import Job, Reject
     from kb.cli.options import Shared
     from kb.ingest import Progress
     from kb.knowledge_base import KnowledgeBase
@@ -53,18 +54,35 @@ def run_steps(options: Shared, base: KnowledgeBase, steps: Generator[Progress]) 
         raise click.exceptions.Exit(stop.exit_code)
     for note in last.notes:
         options.note(f"note: {note}")
-    for reject in last.rejects:
-        options.note(f"row {reject.number}, line {reject.line}: {render.short(reject.reason)}")
+    _print_first(options, last)
     more = last.job.counts.rejected - len(last.rejects)
     if more > 0:
         options.note(f"and {render.counted(more, 'more reject')}")
     return last.job
 
 
+def _print_first(options: Shared, last: Progress) -> None:
+    for reject in last.rejects:
+        place = reject_place(reject, last.job)
+        # The problem of a file that cannot be read begins with its name.
+        options.note(f"{place}: {render.short(reject.reason.removeprefix(f'{place}: '))}")
+
+
+def reject_place(reject: Reject, job: Job) -> str:
+    """Return where a rejected row stands: its line, with the input where there are several; or the file of a folder."""
+    from kb.ingest import ImportRequest
+
+    files = ImportRequest.from_json(job.request).files
+    path = PurePath(reject.file)
+    for folder in files:
+        if path != PurePath(folder) and path.is_relative_to(folder):
+            return path.relative_to(folder).as_posix()
+    return f"row {reject.number}, line {reject.line}" + (f" of {path.name}" if len(files) > 1 else "")
+
+
 def _print_rejects(options: Shared, job: Job, last: Progress) -> None:
     """Tell of the rows that an import had rejected before it failed."""
-    for reject in last.rejects:
-        options.note(f"row {reject.number}, line {reject.line}: {render.short(reject.reason)}")
+    _print_first(options, last)
     if job.counts.rejected:
         options.note(
             f"{render.counted(job.counts.rejected, 'rejected row')}: kb jobs rejects {job.id}, or {job.rejects}"
@@ -146,13 +164,12 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    began = time.monotonic()
+    rate_at = _rates()
     with Progress(*columns, console=Console(stderr=True), expand=True) as bar:
         task = bar.add_task("loading the model", total=None, rate="")
 
         def show(step: Any) -> None:
-            rows = step.job.counts.read
-            rate = rows / max(time.monotonic() - began, 1e-6)
+            rows, rate = step.job.counts.read, rate_at(step)
             finished = str(step.job.status) != "running"
             total = step.total if not finished else step.position
             bar.update(
@@ -162,17 +179,31 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
+def _rates() -> Callable[[Progress], float]:
+    """Return what gives the rows per second since the first step: what an earlier run has read does not count."""
+    began: float | None = None
+    before = 0
+
+    def rate(step: Progress) -> float:
+        nonlocal began, before
+        if began is None:
+            began, before = time.monotonic(), step.job.counts.read
+        return (step.job.counts.read - before) / max(time.monotonic() - began, 1e-6)
+
+    return rate
+
+
 def _lines() -> Callable[[Progress], None]:
-    began = shown = time.monotonic()
+    shown = time.monotonic()
+    rate_at = _rates()
 
     def show(step: Progress) -> None:
         nonlocal shown
-        now = time.monotonic()
+        now, rate = time.monotonic(), rate_at(step)
         if now - shown < 5 or str(step.job.status) != "running":
             return
         shown = now
         part = f", {step.position / step.total:.0%}" if step.total else ""
-        rate = step.job.counts.read / (now - began)
         print(f"{step.job.counts.read:,} rows{part}, {rate:,.0f} rows/s", file=sys.stderr, flush=True)
 
     return show

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kb.cli import render
-from kb.cli.options import Shared, shared
+from kb.cli.options import Shared, check_raw, raw_cells, shared
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from kb.evaluate import Comparison
+    from kb.schema import Field
     from kb.search import Hits
 
 
@@ -21,8 +24,9 @@ if TYPE_CHECKING:
 )
 @click.option("-k", "--limit", metavar="N", type=int, default=10, show_default=True, help="The most hits; 1 to 1000.")
 @click.option("--min-score", metavar="X", type=float, help="The lowest cosine similarity of a hit, from -1 to 1.")
+@raw_cells
 @shared
-def search(options: Shared, query: str, where: str | None, limit: int, min_score: float | None) -> None:
+def search(options: Shared, query: str, where: str | None, limit: int, min_score: float | None, raw: bool) -> None:
     """Find the documents nearest in meaning to QUERY, best first.
 
     The score is the cosine similarity of the query and a document's best
@@ -34,6 +38,7 @@ def search(options: Shared, query: str, where: str | None, limit: int, min_score
       kb search "how do transformers pay attention" -k 5
       kb search "slow queries" --where 'tags has "sql"' --min-score 0.35
     """
+    check_raw(options, raw=raw)
     with options.open() as base:
         collection = options.pick(base)
         hits = collection.search(query, where=where, limit=limit, min_score=min_score)
@@ -44,14 +49,10 @@ def search(options: Shared, query: str, where: str | None, limit: int, min_score
         render.print_json(render.hits_object(hits))
     elif options.format == "table":
         _print_hits(hits, facets)
+    elif options.format == "csv":
+        _print_csv(hits, schema.fields.values(), raw=raw)
     else:
-        own = ("id", "score", "chunk")
-        as_csv = options.format == "csv"
-        rows = [
-            {**{name: getattr(hit, name) for name in own}, **hit.fields} if as_csv else render.hit_object(hit)
-            for hit in hits
-        ]
-        render.print_rows(rows, options.format, columns=[*own, *schema.fields])
+        render.print_rows([render.hit_object(hit) for hit in hits], options.format, columns=[])
     options.note(str(hits.report))
     for note in (*hits.report.notes, *([hits.report.degraded] if hits.report.degraded else [])):
         options.note(f"note: {note}")
@@ -105,10 +106,25 @@ def _comparison(options: Shared, texts: tuple[str, ...], model: str | None) -> C
     return compare_texts(open_encoder(chosen, settings.models), texts)
 
 
+def _print_csv(hits: Hits, fields: Collection[Field], *, raw: bool) -> None:
+    from kb.schema import Field, FieldType
+    from kb.sources import Column
+
+    own = (
+        Column("id", None),
+        Column("score", Field("score", FieldType.FLOAT)),
+        Column("chunk", Field("chunk", FieldType.INT)),
+    )
+    names = [one.name for one in fields]
+    columns = [*own, *(Column(one.name, one) for one in fields)]
+    rows = [[hit.id, hit.score, hit.chunk, *(hit.fields[name] for name in names)] for hit in hits]
+    render.print_csv(columns, rows, raw=raw)
+
+
 def _print_hits(hits: Hits, facets: set[str]) -> None:
     from rich.text import Text
 
-    made = render.table("score", "id", "text", right=["score"], wrap=["text"])
+    made = render.table("score", "id", "text", right=["score"], wrap=["id", "text"])
     for hit in hits:
         title, _, rest = hit.text.partition("\n")
         shown = Text(render.short(title, 120), style="bold")
@@ -121,7 +137,7 @@ def _print_hits(hits: Hits, facets: set[str]) -> None:
         ]
         if facts:
             shown.append("\n" + " · ".join(facts), style="not bold dim")
-        made.add_row(f"{hit.score:.3f}", render.short(hit.id, 60), shown)
+        made.add_row(f"{hit.score:.3f}", render.short(hit.id, render.MAX_ID), shown)
     if hits:
         render.console().print(made)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from dataclasses import replace
@@ -29,7 +30,6 @@ SHOWN_REJECTS: Final = 3
 ENOUGH_ROWS: Final = 100
 """A share of rejected rows says nothing before so many have been read."""
 _JOB_PREFIX: Final = re.compile(r"^\d{8}-\d{6}-[0-9a-f]{6}-")
-_LINE_BITS: Final = 40
 
 
 def batches(run: Run, source: Source, columns: Columns, *, number: int) -> Iterator[Batch]:
@@ -48,7 +48,7 @@ def batches(run: Run, source: Source, columns: Columns, *, number: int) -> Itera
     file = run.request.files[number] if source.name != "<stdin>" else source.name
     batch = Batch(file)
     run.cells = {name: column for column in source.columns or () for name in columns.targets(column) or ()}
-    for row in selected(source, columns):
+    for row in selected(source, columns, run.tally):
         run.read += 1
         outcome = _document(run, source, columns, row, number)
         if run.read <= run.skip:
@@ -82,7 +82,8 @@ def _size(row: Row) -> int:
 
 def reject(run: Run, batch: Batch, row: Row, one: Reject) -> None:
     """Add a row to what a batch rejects."""
-    batch.rejects.append(replace(one, file=batch.file))
+    one = replace(one, file=batch.file if row.file is None else os.path.join(batch.file, row.file))  # noqa: PTH118 - a name
+    batch.rejects.append(one)
     batch.rejected.append(row)
     if len(run.first_rejects) < SHOWN_REJECTS:
         run.first_rejects.append(one)
@@ -125,18 +126,13 @@ def _document(run: Run, source: Source, columns: Columns, row: Row, number: int)
     first = run.seen.get(key)
     if first is not None:
         reason = (
-            f"{columns.schema.key}: {document.id!r} stands on line {row.line} and already on "
-            f"{_place(run, first, number)}; imported later, this row would replace that one"
+            f"{columns.schema.key}: {document.id!r} stands {source.place(row.line)} and already "
+            f"{run.place(first, reading=number)}; imported later, this row would replace that one"
         )
         return Reject(source.name, row.number, row.line, reason)
-    run.seen[key] = number << _LINE_BITS | row.line
-    run.doubts.look(document, row.values if source.textual else {}, run.cells, row.line)
+    run.seen[key] = at = run.at(number, row.line)
+    run.doubts.look(document, row.values if source.textual else {}, run.cells, at)
     return document
-
-
-def _place(run: Run, place: int, number: int) -> str:
-    line, other = place & ((1 << _LINE_BITS) - 1), place >> _LINE_BITS
-    return f"line {line}" if other == number else f"line {line} of {run.request.files[other]}"
 
 
 def _too_many(run: Run, batch: Batch) -> bool:

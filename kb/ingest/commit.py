@@ -112,7 +112,7 @@ def _write(run: Run, source: Source, batch: Batch) -> None:
     rendered = [schema.render(document) for document in batch.documents] if policy.source is not None else []
     with run.target.catalog.writing:
         with run.target.catalog.read() as connection:
-            claimed = claims(run, connection, rendered, batch.rows) if rendered else None
+            claimed = claims(run, connection, rendered) if rendered else None
         decided = _Decided(batch.documents, claimed or [Claim.WRITE] * len(batch.documents))
 
         def record(connection: Connection, outcome: Put) -> None:
@@ -136,7 +136,7 @@ def _rehearse(run: Run, batch: Batch) -> None:
     schema = run.target.collection.schema
     with run.target.catalog.read() as connection:
         rendered = [schema.render(document) for document in batch.documents]
-        decided = _Decided(batch.documents, claims(run, connection, rendered, batch.rows))
+        decided = _Decided(batch.documents, claims(run, connection, rendered))
     outcome = put(run.target, decided.writable(), rehearsal=rehearsal.texts)
     run.job = _after(run, batch, decided, outcome)
     _divided(run, outcome)

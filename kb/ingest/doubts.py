@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from kb.schema import FieldType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from kb.schema import Document, Schema
 
@@ -26,15 +26,16 @@ _MOJIBAKE: Final = re.compile("Ã[\x80-\xbf©¤¶¼\u0178\u0153\u201e\u2013\u019
 
 @dataclass
 class _Doubt:
-    """One kind of doubt: how often, and where first."""
+    """One kind of doubt: how often, and where first; ``earlier`` is where the same stood before."""
 
     count: int = 0
-    line: int = 0
+    at: int = 0
     example: str = ""
+    earlier: int | None = None
 
-    def add(self, line: int, example: str) -> None:
+    def add(self, at: int, example: str, *, earlier: int | None = None) -> None:
         if not self.count:
-            self.line, self.example = line, example
+            self.at, self.example, self.earlier = at, example, earlier
         self.count += 1
 
 
@@ -67,37 +68,43 @@ class Doubts:
         self._zeros: dict[str, _Doubt] = {}
         self._kinds = {name: _Kinds() for name in self._strings}
 
-    def look(self, document: Document, values: Mapping[str, object], cells: Mapping[str, str], line: int) -> None:
+    def look(self, document: Document, values: Mapping[str, object], cells: Mapping[str, str], at: int) -> None:
         """Look at a document and what it was made of.
 
         Args:
             document: The document.
             values: The row's text by column; nothing when it was not text.
             cells: By field, the column that fills it.
-            line: Where the row stands.
+            at: Where the row stands.
         """
         stored = document.__dict__
         texts = tuple(str(stored[name]) for name in self._texts)
-        self._look_for_duplicate(hash(texts), document.id, line)
+        self._look_for_duplicate(hash(texts), document.id, at)
         for name in self._prose:
             value = stored[name]
             if value is not None and len(value) < SHORT_TEXT:
-                self._short.add(line, value)
+                self._short.add(at, value)
         for text in texts:
             if not text.isascii() and _MOJIBAKE.search(text):
-                self._garbled.add(line, text)
+                self._garbled.add(at, text)
                 break
         if values:
-            self._look_at_cells(stored, values, cells, line)
+            self._look_at_cells(stored, values, cells, at)
 
-    def sentences(self) -> tuple[str, ...]:
-        """Return one sentence for each kind of doubt."""
+    def sentences(self, place: Callable[[int], str]) -> tuple[str, ...]:
+        """Return one sentence for each kind of doubt.
+
+        Args:
+            place: Says in words where something stands.
+        """
         said = [
-            self._said(self._duplicates, f"the same text as an earlier row{self._compared()}", "both are in"),
-            self._said(self._short, f"fewer than {SHORT_TEXT} characters of prose", "they are hard to find by meaning"),
-            self._said(self._garbled, "text that looks decoded with the wrong encoding", "check --encoding"),
+            self._said(place, self._duplicates, f"the same text as an earlier row{self._compared()}", "both are in"),
+            self._said(
+                place, self._short, f"fewer than {SHORT_TEXT} characters of prose", "they are hard to find by meaning"
+            ),
+            self._said(place, self._garbled, "text that looks decoded with the wrong encoding", "check --encoding"),
             *(
-                self._said(doubt, f"leading zeros that the number in '{name}' has not kept", "declare it as str")
+                self._said(place, doubt, f"leading zeros that the number in '{name}' has not kept", "declare it as str")
                 for name, doubt in self._zeros.items()
             ),
             *(self._mixed(name, kinds) for name, kinds in self._kinds.items()),
@@ -112,20 +119,20 @@ class Doubts:
     def _compared(self) -> str:
         return "" if len(self._contents) < MAX_CONTENTS else f" (of the first {MAX_CONTENTS:,} different texts)"
 
-    def _look_for_duplicate(self, content: int, id: str, line: int) -> None:
+    def _look_for_duplicate(self, content: int, id: str, at: int) -> None:
         first = self._contents.get(content)
         if first is not None:
-            self._duplicates.add(line, f"{id}, as line {first}")
+            self._duplicates.add(at, id, earlier=first)
         elif len(self._contents) < MAX_CONTENTS:
-            self._contents[content] = line
+            self._contents[content] = at
 
     def _look_at_cells(
-        self, stored: Mapping[str, object], values: Mapping[str, object], cells: Mapping[str, str], line: int
+        self, stored: Mapping[str, object], values: Mapping[str, object], cells: Mapping[str, str], at: int
     ) -> None:
         for name in self._numbers:
             raw = values.get(cells.get(name, name))
             if isinstance(raw, str) and len(raw) > 1 and raw[0] == "0" and raw[1].isdigit():
-                self._zeros.setdefault(name, _Doubt()).add(line, raw)
+                self._zeros.setdefault(name, _Doubt()).add(at, raw)
         for name in self._strings:
             value = stored[name]
             if isinstance(value, str):
@@ -138,10 +145,11 @@ class Doubts:
                     kinds.word = kinds.word or value
 
     @staticmethod
-    def _said(doubt: _Doubt, what: str, so: str) -> str:
+    def _said(place: Callable[[int], str], doubt: _Doubt, what: str, so: str) -> str:
         if not doubt.count:
             return ""
-        return f"{_rows(doubt.count)} with {what}, first on line {doubt.line} ({_short(doubt.example)}); {so}"
+        example = _short(doubt.example) + ("" if doubt.earlier is None else f", as {place(doubt.earlier)}")
+        return f"{_rows(doubt.count)} with {what}, first {place(doubt.at)} ({example}); {so}"
 
     @staticmethod
     def _mixed(name: str, kinds: _Kinds) -> str:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from kb.ingest.state import Run
     from kb.schema import Rendered
-    from kb.sources import Row
 
 _NAMED: Final = 5
 _NONE_DELETED: Final = "no vanished document was deleted; the rows of the input are in"
@@ -33,7 +32,7 @@ class Claim(StrEnum):
     CONFLICT = "conflict"  # the source says something new, and the document was edited since
 
 
-def claims(run: Run, connection: Connection, rendered: Sequence[Rendered], rows: Sequence[Row]) -> list[Claim]:
+def claims(run: Run, connection: Connection, rendered: Sequence[Rendered]) -> list[Claim]:
     """Return what each row may do.
 
     A document was edited when it is not what the last import from the source left: changed or deleted since, by
@@ -53,9 +52,9 @@ def claims(run: Run, connection: Connection, rendered: Sequence[Rendered], rows:
     if policy.on_conflict is OnConflict.THEIRS:
         return [Claim.WRITE if one is Claim.CONFLICT else one for one in found]
     if policy.on_conflict is OnConflict.FAIL and run.rehearsal is None and Claim.CONFLICT in found:
-        place = found.index(Claim.CONFLICT)
+        key = keys[found.index(Claim.CONFLICT)]
         raise ConflictError(
-            f"the document '{keys[place]}' (line {rows[place].line}) was edited since its last import from "
+            f"the document '{key}' {run.place(run.seen[hash(key)])} was edited since its last import from "
             f"'{policy.source}'",
             unchanged=kept(run, "it is as it was edited; rows that were committed before stay"),
             hint="--on-conflict keep leaves such documents alone, --on-conflict theirs replaces them",

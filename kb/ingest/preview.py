@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kb.chunks import split
 from kb.errors import DocumentError, UsageError
-from kb.ingest.resolving import resolve, selected
+from kb.ingest.resolving import Tally, resolve, selected
 from kb.sources import expand_inputs, open_source
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class PreviewedRow:
         chunks: What would be embedded, in order; empty likewise.
         window: The most tokens that the model reads at once.
         problems: Why the row would be rejected; empty when it would be accepted.
+        place: In words where in the input it stands: ``on line 5``, or ``in a.md`` where it is a file of a folder.
     """
 
     file: str
@@ -58,6 +59,7 @@ class PreviewedRow:
     chunks: tuple[PreviewedChunk, ...]
     window: int
     problems: tuple[str, ...]
+    place: str
 
 
 def preview_rows(
@@ -82,20 +84,22 @@ def preview_rows(
         raise UsageError("no file to import is named")
     sources = [open_source(name, request.reading) for name in expand_inputs(request.files)]
     columns = [resolve(schema, request.mapping, s.columns or None, name=s.name, textual=s.textual) for s in sources]
-    rows = ((s.name, its, row) for s, its in zip(sources, columns, strict=True) for row in selected(s, its))
+    tally = Tally()
+    rows = ((s, its, row) for s, its in zip(sources, columns, strict=True) for row in selected(s, its, tally))
     first: dict[str, tuple[int, str]] = {}
-    for position, (name, its, row) in enumerate(itertools.islice(rows, limit)):
+    for position, (source, its, row) in enumerate(itertools.islice(rows, limit)):
+        name, place = source.name, source.place(row.line)
         found = _document(its, row)
         if not isinstance(found, tuple):
-            before = first.setdefault(found.id, (position, f"line {row.line} of {name}"))
+            before = first.setdefault(found.id, (position, f"{place} of {name}"))
             if before[0] != position:
-                found = (f"{schema.key}: {found.id!r} stands on line {row.line} and already on {before[1]}",)
+                found = (f"{schema.key}: {found.id!r} stands {place} and already {before[1]}",)
         if isinstance(found, tuple):
-            yield PreviewedRow(name, row.number, row.line, None, {}, (), encoder.window, found)
+            yield PreviewedRow(name, row.number, row.line, None, {}, (), encoder.window, found, place)
         else:
             fields = {field: found.__dict__.get(field) for field in schema.fields}
             chunks = _chunks(schema.text(found), encoder, chunking)
-            yield PreviewedRow(name, row.number, row.line, found.id, fields, chunks, encoder.window, ())
+            yield PreviewedRow(name, row.number, row.line, found.id, fields, chunks, encoder.window, (), place)
 
 
 def _chunks(text: str, encoder: Encoder, chunking: Chunking) -> tuple[PreviewedChunk, ...]:

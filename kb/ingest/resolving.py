@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kb.errors import SourceError, UsageError, nearest
@@ -50,23 +51,35 @@ def resolve(
     return columns
 
 
-def selected(source: Source, columns: Columns) -> Iterator[Row]:
-    """Yield the rows of a source that are to be read; what was left out, or is nowhere, becomes a note of it."""
+@dataclass
+class Tally:
+    """How many rows an import has seen in all its inputs, and how many of them ``--where`` has left out."""
+
+    seen: int = 0
+    left_out: int = 0
+
+
+def selected(source: Source, columns: Columns, tally: Tally) -> Iterator[Row]:
+    """Yield the rows of a source that are to be read; a column that is nowhere becomes a note of it.
+
+    Args:
+        source: The input.
+        columns: How its rows become documents.
+        tally: Goes on counting the rows.
+    """
     # A header has been compared with the mapping already.
     unseen = set() if source.columns else set(columns.named)
-    total = left_out = 0
+    before = tally.seen
     for row in source.rows():
-        total += 1
+        tally.seen += 1
         if unseen and row.problem is None:
             unseen -= {name for name in unseen if columns.has(row, name)}
         kept = columns.select(row)
         if kept is None:
-            left_out += 1
+            tally.left_out += 1
         else:
             yield kept
-    if left_out:
-        source.notes.append(f"{source.name}: --where left out {left_out:,} of {total:,} rows")
-    if unseen and total:
+    if unseen and tally.seen > before:
         source.notes += [
             f"{source.name}: no row has a column '{name}', which the mapping names" for name in sorted(unseen)
         ]

@@ -21,7 +21,7 @@ from kb.ingest.progress import Progress
 from kb.ingest.request import ImportRequest, OnConflict
 from kb.ingest.resolving import resolve
 from kb.ingest.state import Rehearsal, Run
-from kb.sources import expand_inputs, open_frame, open_rejects, open_source
+from kb.sources import check_same_shape, expand_inputs, open_frame, open_rejects, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -213,17 +213,17 @@ def _runs(
 ) -> Generator[Run]:
     """Do the work, yielding the state after every commit and at the end."""
     schema = target.collection.schema
-    _same_shape(sources)
+    check_same_shape(sources)
     # Every input is checked before the first row of any is imported.
     columns = [resolve(schema, request.mapping, s.columns or None, name=s.name, textual=s.textual) for s in sources]
     job = resumed or _new_job(target, request, dry_run=rehearsal is not None)
     job = replace(job, total=_total(sources))
     if resumed is not None and request.policy.atomic:
         # Nothing of it is in: it starts again, and so do its rejects.
-        job = replace(job, counts=Counts(), rejects=None, rejects_bytes=0)
+        job = replace(job, counts=Counts(), position=0, rejects=None, rejects_bytes=0)
         with target.catalog.write() as connection:
             cat.forget_rejects(connection, job.id)
-    run = Run(target, request, job, rejects_folder, rehearsal, job.counts.read, time.monotonic() - job.seconds)
+    run = Run(target, request, job, rejects_folder, rehearsal, job.counts.read, time.monotonic() - job.seconds, sources)
     if job.rejects is not None:
         # What a killed run wrote after its last commit is cut off; its rows are read again.
         run.writer = open_rejects(job.rejects, sources[0], resume_at=job.rejects_bytes)
@@ -264,26 +264,12 @@ def _runs(
     yield run
 
 
-def _same_shape(sources: list[Source]) -> None:
-    """Make sure that one reject file can take rows of every input."""
-    first = sources[0]
-    for source in sources[1:]:
-        if _shape(source) != _shape(first):
-            raise UsageError(
-                f"{source.name} has another format, encoding or other columns than {first.name}",
-                unchanged="nothing was imported",
-                hint="import them one by one",
-            )
-
-
-def _shape(source: Source) -> tuple[object, ...]:
-    return source.rejects, source.encoding, source.columns, source.delimiter
-
-
 def _complete(run: Run, sources: list[Source]) -> None:
     """Do what can be done only after all rows have been read."""
     if run.writer is not None:
         run.writer.close()
+    if run.tally.left_out:
+        run.notes.append(f"--where left out {run.tally.left_out:,} of {run.tally.seen:,} rows")
     counts, policy = run.job.counts, run.request.policy
     if policy.fail_empty and not counts.read:
         names = ", ".join(source.name for source in sources)
@@ -309,7 +295,7 @@ def _finish(run: Run) -> None:
 def _stop(run: Run, status: JobStatus, error: str | None) -> None:
     """Record the end of this run; the counts are the catalog's, whatever the last batch came to."""
     seconds = time.monotonic() - run.began
-    warnings = run.doubts.sentences()
+    warnings = run.doubts.sentences(run.place)
     if run.rehearsal is not None or run.target.catalog.is_shut:  # whoever shut it has recorded the end
         run.job = replace(run.job, status=status, error=error, seconds=seconds, warnings=warnings)
         return
@@ -365,7 +351,8 @@ def _total(sources: list[Source]) -> int | None:
 def _progress(run: Run, sources: list[Source]) -> Progress:
     return Progress(
         run.job,
-        sum(source.position for source in sources),
+        # A job that is resumed stands where it stopped, not where it reads again what it has.
+        max(run.job.position, sum(source.position for source in sources)),
         _total(sources),
         (*(note for source in sources for note in source.notes), *run.notes),
         tuple(run.first_rejects),

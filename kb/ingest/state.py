@@ -6,18 +6,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from kb.ingest.doubts import Doubts
+from kb.ingest.resolving import Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from kb.catalog import Job, Reject
     from kb.ingest.plan import Outcome
     from kb.ingest.request import ImportRequest
     from kb.schema import Document
-    from kb.sources import RejectWriter, Row
+    from kb.sources import RejectWriter, Row, Source
     from kb.write import Target
 
 FIRST_BATCH: Final = 64
+_LINE_BITS: Final = 40
 
 
 @dataclass
@@ -70,16 +73,33 @@ class Run:
     rehearsal: Rehearsal | None
     skip: int
     began: float
+    sources: Sequence[Source]
     seen: dict[int, int] = field(default_factory=dict)
     writer: RejectWriter | None = None
     first_rejects: list[Reject] = field(default_factory=list)
     read: int = 0
+    tally: Tally = field(default_factory=Tally)
     batch_rows: int = FIRST_BATCH
     doubts: Doubts = field(init=False)
     cells: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     refused: str | None = None
     kept_rejects: list[Reject] = field(default_factory=list)
+
+    def at(self, number: int, line: int) -> int:
+        """Return a line of an input, from 0, as one number: there may be a million to remember."""
+        return number << _LINE_BITS | line
+
+    def place(self, at: int, *, reading: int | None = None) -> str:
+        """Return in words where something stands, with the name of the input where it is not the one to think of.
+
+        Args:
+            at: What ``at`` returned.
+            reading: The input that is being read; None when all have been.
+        """
+        number, line = divmod(at, 1 << _LINE_BITS)
+        known = number == reading or len(self.sources) == 1
+        return self.sources[number].place(line) + ("" if known else f" of {self.request.files[number]}")
 
     def __post_init__(self) -> None:
         """Look at rows by the schema of the collection."""

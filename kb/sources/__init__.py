@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kb.sources.folder import expand_inputs
+from kb.sources.folder import expand_inputs, is_pattern
 from kb.sources.frame import FrameSource, open_frame
 from kb.sources.input import SourceFingerprint
 from kb.sources.json_text import read_object
@@ -10,6 +10,7 @@ from kb.sources.opening import open_source
 from kb.sources.reading import Reading
 from kb.sources.rejects import RejectWriter, open_rejects
 from kb.sources.row import Limits, Row
+from kb.sources.several import SeveralSource, check_same_shape
 from kb.sources.source import Format, Source
 from kb.sources.table import to_frame
 from kb.sources.writing import Column, ExportFormat, export_format, to_typed_frame, write_rows
@@ -24,10 +25,13 @@ __all__ = [
     "Reading",
     "RejectWriter",
     "Row",
+    "SeveralSource",
     "Source",
     "SourceFingerprint",
+    "check_same_shape",
     "expand_inputs",
     "export_format",
+    "is_pattern",
     "open_frame",
     "open_rejects",
     "open_source",

@@ -84,6 +84,10 @@ class ArrowSource:
         if not self.total:
             self.notes.append(f"{self.name} has no rows")
 
+    def place(self, line: int) -> str:
+        """Return in words where the row of that number stands."""
+        return f"on line {line}"
+
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order; one that holds a value of no known type has a problem."""
         for row in _rows(self._table.to_batches(max_chunksize=_BATCH_ROWS), self.columns or (), self._limits):

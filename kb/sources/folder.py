@@ -6,6 +6,7 @@ import glob
 import hashlib
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
@@ -49,6 +50,7 @@ class FolderSource:
             names, others = _listed(path)
             if not names:
                 raise _no_notes(path, others)
+            self._names = names
             self._files = {name: fingerprint_of(os.path.join(path, name)) for name in names}
         except OSError as error:
             raise unreadable(error.filename or path, error) from None
@@ -60,6 +62,10 @@ class FolderSource:
         """The number of files."""
         return len(self._files)
 
+    def place(self, line: int) -> str:
+        """Return in words which file the row of that number is."""
+        return f"in {PurePath(self._names[line - 1]).as_posix()}"
+
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order; see ``Source.rows``."""
         self.check_unchanged()
@@ -68,7 +74,8 @@ class FolderSource:
             if opened.fingerprint != fingerprint:
                 raise changed_error(self.name, f"{name} was rewritten")
             self.position = number
-            yield note_row(number, PurePath(name).as_posix(), opened, self._codec, self._limits)
+            row = note_row(number, PurePath(name).as_posix(), opened, self._codec, self._limits)
+            yield replace(row, file=name)
         self.check_unchanged()
 
     def fingerprint(self) -> SourceFingerprint | None:
@@ -106,7 +113,7 @@ def expand_inputs(names: Sequence[str]) -> tuple[str, ...]:
     """
     paths: list[str] = []
     for name in names:
-        if name == "-" or "\0" in name or os.path.lexists(name) or not glob.has_magic(name):
+        if not is_pattern(name):
             paths.append(name)
             continue
         found = sorted(glob.glob(name, recursive=True))
@@ -114,6 +121,11 @@ def expand_inputs(names: Sequence[str]) -> tuple[str, ...]:
             raise source_error(f"nothing matches {name}", "check the pattern; it starts at the current directory")
         paths += found
     return tuple(paths)
+
+
+def is_pattern(name: str) -> bool:
+    """Return whether a name on a command line is a pattern rather than the name of a file."""
+    return glob.has_magic(name) and "\0" not in name and not os.path.lexists(name)
 
 
 def _listed(folder: str) -> tuple[list[str], Counter[str]]:

@@ -56,6 +56,10 @@ class FrameSource:
             named = ", ".join(str(name) for name in frame.index.names)
             self.notes.append(f"{self.name}: the index ({named}) is not imported; reset_index() makes it a column")
 
+    def place(self, line: int) -> str:
+        """Return in words where the row of that number stands."""
+        return f"on line {line}"
+
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order; one that holds a value of no known type has a problem."""
         columns = self.columns or ()

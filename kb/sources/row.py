@@ -26,6 +26,7 @@ class Row:
         raw: What the reject writer needs to write the record back exactly: its text, or the values of a data frame.
             ``""`` for a record that was too long to be kept.
         problem: Why the record cannot be read, or None.
+        file: Of a folder, the path of the file that the row is, relative to the folder; else None.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Row:
     values: Mapping[str, object]
     raw: object
     problem: str | None = None
+    file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,10 @@ class Source(Protocol):
         """How much has been read; see above."""
         ...
 
+    def place(self, line: int) -> str:
+        """Return in words where the row of that line stands: ``on line 5``, or ``in notes.md`` where it is a file."""
+        ...
+
     def rows(self) -> Iterator[Row]:
         """Yield the rows in order; what cannot be read is a row with a problem.
 
@@ -103,6 +107,10 @@ class FileSource:
     def position(self) -> int:
         """How many bytes have been read."""
         return self._input.position
+
+    def place(self, line: int) -> str:
+        """Return in words where the row of that line stands."""
+        return f"on line {line}"
 
     def begin(self) -> None:
         """Make sure, before the first row, that the file is what it was when it was opened."""

@@ -409,7 +409,7 @@ def test_get_prints_a_document(cli: Run, filled: list[dict[str, Any]]) -> None:
     assert ran.err == ""
     assert json.loads(cli("get", "a3").out)["id"] == "a3"
     (row,) = csv.DictReader(io.StringIO(cli("get", "a3", "--format", "csv").out))
-    assert (row["tags"], row["rating"]) == ('["x", "y"]', "1.0")
+    assert (row["tags"], row["rating"]) == ("x;y", "1.0")
     assert re.search(r"published +2020-02-29", cli("get", "a3", "--format", "table").out)
 
 
@@ -428,6 +428,40 @@ def test_list_filters_sorts_and_pages(cli: Run, filled: object) -> None:
     table = cli("list", "--format", "table").out
     assert re.search(r"^a1 +Red apples", table, re.MULTILINE)
     assert [r["id"] for r in csv.DictReader(io.StringIO(cli("list", "--format", "csv").out))] == ["a1", "a2", "a3"]
+
+
+@pytest.mark.parametrize("command", [["get", "a4"], ["list"], ["search", "=1+1", "-k", "1"]])
+def test_csv_quotes_what_a_spreadsheet_would_run(cli: Run, filled: object, command: list[str]) -> None:
+    cli("add", "id=a4", "title==1+1", "body=B", "category=ml", "published=2024-01-31", "tags=-x;y")
+    found = {row["id"]: row for row in csv.DictReader(io.StringIO(cli(*command, "--format", "csv").out))}["a4"]
+    assert (found["title"], found["tags"], found["_quoted"]) == ("'=1+1", '\'["-x", "y"]', "title,tags")
+    found = {row["id"]: row for row in csv.DictReader(io.StringIO(cli(*command, "--format", "csv", "--raw").out))}["a4"]
+    assert (found["title"], found["tags"], "_quoted" in found) == ("=1+1", "-x;y", False)
+    ran = cli(*command, "--format", "json", "--raw")
+    assert (ran.code, ran.err.splitlines()[0]) == (
+        2,
+        "error: --raw is about the cells of CSV: say --format csv as well",
+    )
+
+
+def test_a_history_cuts_no_job_id(cli: Run, filled: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    (job,) = [row["job"] for row in lines(cli("jobs").out)]
+    monkeypatch.setenv("KB_WHO", "somebody with a name as long as that of a job, and longer")
+    cli("update", "a1", "rating=1", "published=2020-02-02")
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = cli("history", "a1", "--format", "table").out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert re.search(rf" {job}(\s|$)", shown)
+
+
+def test_a_long_id_is_shown_whole(cli: Run, filled: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = "x" * 100
+    cli("add", f"id={id}", "title=T", "body=B", "category=ml", "published=2024-01-31")
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in (["list", "--where", 'title = "T"'], ["search", "T", "-k", "1"]):
+        shown = cli(*command, "--format", "table").out
+        assert shown.count("x") >= 100
+        assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_an_empty_csv_has_its_header(cli: Run, filled: object) -> None:

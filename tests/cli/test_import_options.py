@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -234,7 +235,7 @@ def test_a_preview_to_be_read(cli: Callable[..., Ran], tmp_path: Path, home: Pat
     ran = cli("import", "in.csv", "--preview", "5", "--format", "table", "-q")
     assert (ran.code, ran.err) == (3, "")
     assert ran.out == (
-        "row 1, line 2 of in.csv: accepted, id 1\n"
+        "row 1 on line 2 of in.csv: accepted, id 1\n"
         "  field       type        value     \n"
         "  ──────────────────────────────────\n"
         "  title       str         A         \n"
@@ -249,7 +250,7 @@ def test_a_preview_to_be_read(cli: Callable[..., Ran], tmp_path: Path, home: Pat
         "        \n"
         "    B c.\n"
         "\n"
-        "row 2, line 3 of in.csv: rejected\n"
+        "row 2 on line 3 of in.csv: rejected\n"
         "  published: 'x' is not an ISO date (write 2024-01-31)\n"
         "  category: input should be 'ml' or 'nlp', got 'cooking'\n"
         "\n"
@@ -292,7 +293,41 @@ def test_a_sequence_of_options_imports_what_somebody_else_made(
         "published=%d.%m.%Y",
     ]
     ran = cli("import", "in.csv", *options, "--set", "category=ml", "--where", 'weg = "n"')
-    assert (ran.code, ran.err.splitlines()[0]) == (0, "note: in.csv: --where left out 1 of 2 rows")
+    assert (ran.code, ran.err.splitlines()[0]) == (0, "note: --where left out 1 of 2 rows")
     with kb.open(home) as base:
         assert base.jobs()[0].counts == Counts(read=1, new=1, embedded=1)
         assert base.collection().get("1").tags == ["x", "y"]
+
+
+def test_messages_about_a_folder_name_the_file(cli: Callable[..., Ran], tmp_path: Path, home: Path) -> None:
+    notes = tmp_path / "notes"
+    (notes / "deep").mkdir(parents=True)
+    head = "---\nid: {}\ncategory: {}\npublished: 2024-01-31\n---\n# T\n"
+    for name, id, category in (("a", "1", "ml"), ("b", "1", "ml"), ("deep/c", "3", "ml"), ("deep/d", "4", "cooking")):
+        (notes / f"{name}.md").write_text(head.format(f'"{id}"', category) + "The same words in all of them.")
+    (notes / "e.md").write_text("---\nid: 5\n")
+    options = ["--unknown-columns", "ignore", "--map", "text=body"]
+    ran = cli("import", "notes", *options, "--format", "json")
+    assert ran.code == 3
+    assert ran.err.splitlines()[:4] == [
+        "b.md: id: '1' stands in b.md and already in a.md; imported later, this row would replace that one",
+        "deep/d.md: category: input should be 'ml' or 'nlp', got 'cooking'",
+        "e.md: the front matter that opens in line 1 with --- is not closed",
+        "warning: 1 row with the same text as an earlier row, first in deep/c.md ('3', as in a.md); both are in",
+    ]
+    job = json.loads(ran.out)["job"]
+    rejects = [json.loads(line) for line in cli("jobs", "rejects", job).out.splitlines()]
+    assert [row["file"] for row in rejects] == [f"{notes}/{name}" for name in ("b.md", "deep/d.md", "e.md")]
+    table = cli("jobs", "rejects", job, "--format", "table").out
+    assert re.search(r"^deep/d\.md +category: input", table, re.MULTILINE)
+    assert re.search(r"^e\.md +the front matter", table, re.MULTILINE)
+    shown = cli("import", "notes", *options, "--preview", "2", "--format", "table").out
+    assert "row 1 in a.md of notes: accepted, id 1\n" in shown
+    assert "id: '1' stands in b.md and already in a.md of notes\n" in shown
+
+
+def test_rejects_of_several_files_name_theirs(cli: Callable[..., Ran], tmp_path: Path, home: Path) -> None:
+    for name, category in (("a", "ml"), ("b", "cooking")):
+        (tmp_path / f"{name}.csv").write_text(f"id,title,body,category,published\n{name},T,B,{category},2024-01-31\n")
+    ran = cli("import", "a.csv", "b.csv")
+    assert ran.err.splitlines()[0] == "row 1, line 2 of b.csv: category: input should be 'ml' or 'nlp', got 'cooking'"

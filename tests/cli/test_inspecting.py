@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 import kb
 from kb.cli import main
-from tests.conftest import ROOT, SAMPLE, Ran
+from tests.conftest import CONFIG, ROOT, SAMPLE, Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,7 @@ def test_json_is_the_whole_inspection_as_one_object(cli, tmp_path):
         *("unreadable", "columns", "keys", "texts", "window", "findings", "proposal"),
     ]
     assert found["rows"] == 252
-    assert found["keys"][0] == {"columns": ["id"], "proven": True}
+    assert found["keys"][0] == {"columns": ["id"], "proven": True, "repeated": 0}
     assert found["proposal"]["toml"].startswith("[collections.articles]\n")
     assert not (tmp_path / "config.toml").exists()
 
@@ -77,7 +78,28 @@ def test_lines_are_columns_and_findings_are_notes(cli, tmp_path, format):
         else [json.loads(line) for line in ran.out.splitlines()]
     )
     assert [(row["name"], row["type"]) for row in rows] == [("id", "int"), ("zip", "str")]
-    assert ran.err == "note: ! zip: stays text: as a number '00123' on line 2 would lose how it begins\n"
+    assert ran.err == "note: zip: stays text: as a number '00123' on line 2 would lose how it begins\n"
+
+
+def test_what_the_reader_says_is_a_note_once(cli, tmp_path):
+    (tmp_path / "in.csv").write_text("id,title\n")
+    ran = cli("inspect", "in.csv", "--model", "hashing-256", "--format", "jsonl")
+    assert ran.err == "note: header only, no rows\n"
+    assert "\nnote: header only, no rows\n" in cli("inspect", "in.csv", "--format", "table").out
+
+
+def test_the_file_that_is_written_is_named(cli, tmp_path, monkeypatch):
+    articles(tmp_path)
+    below = tmp_path / "below"
+    below.mkdir()
+    (tmp_path / "config.toml").write_text(CONFIG.replace('"fake"', '"hashing-256"'))
+    monkeypatch.chdir(below)
+    monkeypatch.setenv("COLUMNS", "300")
+    ran = cli("inspect", "../articles.csv", "--name", "mine", "--format", "table")
+    assert f"\n# Proposed; --write puts it into {tmp_path}/config.toml.\n[collections.mine]\n" in ran.out
+    ran = cli("inspect", "../articles.csv", "--name", "mine", "--format", "table", "--write", "-q")
+    assert f"\n# Proposed, and written into {tmp_path}/config.toml.\n[collections.mine]\n" in ran.out
+    assert ran.err == ""
 
 
 def test_toml_alone_can_be_piped(cli, tmp_path):
@@ -139,7 +161,6 @@ def test_what_is_written_imports_without_flags(cli, tmp_path):
 
 
 def test_a_messy_file_is_written_and_imported_by_name(cli, tmp_path):
-    pytest.importorskip("kb.import_config", reason="named imports are not here")
     (tmp_path / "orders.csv").write_bytes(MESSY.encode("cp1252"))
     assert cli("inspect", "orders.csv", "--model", "hashing-256").code == 1
     ran = cli("inspect", "orders.csv", "--encoding", "cp1252", "--model", "hashing-256", "--write", "--format", "json")
@@ -168,6 +189,23 @@ def test_a_second_collection_is_added_and_named_in_what_to_do_next(cli, tmp_path
     assert ran.err.splitlines()[-1] == "next: kb import notes.jsonl -c notes"
     done = json.loads(cli("import", "notes.jsonl", "-c", "notes", "--format", "json").out)
     assert (done["status"], done["new"]) == ("done", 2)
+
+
+def test_a_pattern_is_written_as_one_and_imports_its_files(cli, tmp_path):
+    (tmp_path / "in").mkdir()
+    for n in range(3):
+        (tmp_path / "in" / f"{n}.csv").write_text(f"nr;Body\n{n};some words {n}\n")
+    ran = cli("inspect", "in/*.csv", "--model", "hashing-256", "--write", "--format", "json")
+    assert ran.err.splitlines()[-1] == "next: kb import --use in"
+    assert 'files = ["in/*.csv"]' in (tmp_path / "config.toml").read_text()
+    done = json.loads(cli("import", "--use", "in", "--format", "json").out)
+    assert (done["status"], done["new"]) == ("done", 3)
+    # As a shell hands them over.
+    ran = cli("inspect", "in/0.csv", "in/1.csv", "--name", "two", "--toml")
+    assert 'files = ["in/0.csv", "in/1.csv"]' in ran.out
+    shown = cli("inspect", "in/0.csv", "in/1.csv", "--format", "table").out
+    assert shown.startswith("in/0.csv and 1 more · CSV · ")
+    assert re.search(r"^Body +str .* on line 2 of in/0\.csv", shown, re.MULTILINE)
 
 
 def test_an_existing_collection_is_not_replaced(cli, tmp_path):

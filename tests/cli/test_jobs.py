@@ -7,15 +7,18 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import kb
+from kb.catalog import Counts, JobStatus
 from kb.catalog.tables import jobs
 from kb.cli import main
-from kb.ingest import ImportRequest
+from kb.cli.running import _lines
+from kb.ingest import ImportRequest, Progress
 from tests.conftest import CONFIG, Ran, article
 
 Run = Callable[..., Ran]
@@ -88,6 +91,35 @@ def test_jobs_are_listed_by_status(cli: Run, home: Path, job: str) -> None:
     assert len(cli("jobs", "list", "--status", "done").out.splitlines()) == 2
 
 
+def test_jobs_without_a_subcommand_lists_by_status(cli: Run, home: Path, job: str) -> None:
+    store(home, 2, status="interrupted")
+    assert cli("jobs", "--status", "interrupted").out == cli("jobs", "list", "--status", "interrupted").out != ""
+    assert len(cli("jobs", "--limit", "1").out.splitlines()) == 1
+    ran = cli("jobs", "--status", "done", "show", job)
+    assert (ran.code, ran.err.splitlines()[0]) == (
+        2,
+        "error: --status and --limit say which jobs are listed: kb jobs list --status STATUS --limit N",
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [("80", "job status read rejected input"), ("120", "job status read rejected collection seconds input")],
+)
+def test_the_columns_of_jobs_are_the_same_whatever_stands_in_them(
+    cli: Run, home: Path, job: str, monkeypatch: pytest.MonkeyPatch, width: str, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    assert cli("jobs", "--format", "table").out.splitlines()[0].split() == columns.split()
+    request = ImportRequest((f"/data/{'long-name-' * 12}.csv",), fingerprints=("x",)).to_json()
+    store(home, 1, status="running", read=123_456_789, rejected=1_000_000, seconds=1e6, request=request)
+    monkeypatch.setattr(kb.KnowledgeBase, "other_owner", lambda _self: "another process")
+    shown = cli("jobs", "--format", "table").out.splitlines()
+    assert shown[0].split() == columns.split()
+    assert max(map(len, shown)) <= int(width)
+    assert any("20200101-000000-000000 " in line for line in shown)
+
+
 def test_a_job_is_shown_in_words(cli: Run, job: str, tmp_path: Path) -> None:
     shown = table(cli("jobs", "show", job, "--format", "table").out)
     assert shown.pop("started").endswith(" UTC by tester")
@@ -125,6 +157,20 @@ def test_a_running_job_has_a_rate_and_the_time_that_is_left(
     assert "running 25 %" in cli("jobs", "--format", "table").out
 
 
+def test_a_rate_leaves_out_what_an_earlier_run_has_read(
+    cli: Run, job: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("kb.cli.running.time.monotonic", lambda: now)
+    with kb.open(home) as base:
+        found = replace(base.job(job), status=JobStatus.RUNNING)
+    show = _lines()
+    for read, position in ((50_000, 600), (50_700, 650)):
+        now += 10
+        show(Progress(replace(found, counts=Counts(read=read)), position, 1_000))
+    assert capsys.readouterr().err == "50,000 rows, 60%, 0 rows/s\n50,700 rows, 65%, 70 rows/s\n"
+
+
 def test_an_undo_asks_only_on_a_terminal(cli: Run, job: str) -> None:
     ran = cli("jobs", "undo", job)
     assert (ran.code, ran.out) == (2, "")
@@ -147,7 +193,7 @@ def test_an_undo_is_confirmed(
         assert base.collection().keys() == (["old"] if answer else ["new", "old"])
 
 
-def test_an_undo_is_a_job_and_can_be_undone(cli: Run, home: Path, job: str) -> None:
+def test_an_undo_is_a_job_and_can_be_undone(cli: Run, home: Path, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = cli("jobs", "undo", job, "--yes", "--format", "table")
     first, second = ran.out.splitlines()
     assert (ran.code, ran.err, first) == (0, "", f"undid {job}: 1 document deleted, 1 document set back")
@@ -156,7 +202,8 @@ def test_an_undo_is_a_job_and_can_be_undone(cli: Run, home: Path, job: str) -> N
     undone = match[1]
     shown = table(cli("jobs", "show", undone, "--format", "table").out)
     assert (shown["job"], shown["undoes"], shown["outcome"]) == (f"{undone}, undo", job, "1 updated, 1 removed")
-    assert f"undo of …{job[-6:]}" in cli("jobs", "--format", "table").out
+    monkeypatch.setenv("COLUMNS", "100")
+    assert f"undo of {job}" in cli("jobs", "--format", "table").out
     history = [json.loads(line) for line in cli("history", "old").out.splitlines()]
     assert [entry["job"] for entry in history][-1] == undone
     (row,) = csv.DictReader(io.StringIO(cli("jobs", "undo", undone, "--yes", "--format", "csv").out))

@@ -130,6 +130,32 @@ def test_a_type_that_almost_fits_is_named_with_counter_examples(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([*map(str, range(1, 19)), "x", "12 kg"], "int but for 'x' on line 20, '12 kg' on line 21"),
+        (["1.5", "2", "3", "much"], "float but for 'much' on line 5"),
+        (["2024-01-31", "2024-02-01", "soon", "2024-02-03"], "date but for 'soon' on line 4"),
+        (["31.01.2024", "13.02.2024", "soon", "14.02.2024"], "date (%d.%m.%Y) but for 'soon' on line 4"),
+    ],
+)
+def test_in_a_small_file_the_few_that_do_not_fit_are_named(tmp_path, cells, message):
+    found = look(tmp_path, cells)
+    assert found.columns[1].type == "str"
+    assert messages(found, Topic.ALMOST) == [message]
+    assert messages(found, Topic.MIXED) == []
+    comment = next(f.comment for f in found.proposal.fields if f.name == "x")
+    assert comment == ("int but for 'x' on line 20 and 1 more" if len(cells) == 20 else message)
+
+
+def test_four_of_twenty_are_not_a_few(tmp_path):
+    found = look(tmp_path, [*map(str, range(1, 17)), "a", "b", "c", "d"])
+    assert messages(found, Topic.ALMOST) == []
+    assert messages(found, Topic.MIXED) == [
+        "mixes 80 % numbers ('1' on line 2), 20 % other text ('a' on line 18); stays text"
+    ]
+
+
 def test_less_than_95_percent_is_not_almost(tmp_path):
     found = look(tmp_path, [*map(str, range(94)), *["abc"] * 6])
     assert found.columns[1].almost is None

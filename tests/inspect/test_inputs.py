@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from kb.errors import SourceError, UsageError
 from kb.ingest.inspect import Inspection, InspectProgress, KeyCandidate, TextCandidate, Topic, Window, inspect_steps
 from kb.ingest.inspect.encodings import readable_as
 from kb.ingest.inspect.opening import records_path
+from kb.sources import Format
 from tests.conftest import SAMPLE
 
 MODEL = "hashing-256"
@@ -60,7 +63,7 @@ def test_the_sample_is_understood():
 def test_progress_is_told_and_the_last_one_carries_the_result(tmp_path):
     path = tmp_path / "in.csv"
     path.write_text("id,x\n" + "".join(f"{n},v\n" for n in range(9_000)))
-    steps = list(inspect_steps(str(path), kb.Reading(), model=MODEL))
+    steps = list(inspect_steps([str(path)], kb.Reading(), model=MODEL))
     assert [step.rows for step in steps] == [4_000, 8_000, 9_000, 9_000]
     assert all(isinstance(step, InspectProgress) and step.total == path.stat().st_size for step in steps)
     assert [step.inspection is None for step in steps] == [True, True, True, False]
@@ -111,7 +114,24 @@ def test_duplicate_keys_are_named_with_both_lines(tmp_path):
             (9, 42),
         )
     ]
+    # What is proposed is what comes first.
+    assert found.keys == (KeyCandidate(("id",), proven=False, repeated=1), KeyCandidate(("x",), proven=True))
     assert found.proposal.key == "id"
+
+
+def test_pairs_of_columns_are_not_tried_in_a_pipe_and_that_is_said(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("book,page,word\n1,1,x\n1,2,x\n2,1,x\n2,2,y\n",))
+    writer.start()
+    found = kb.inspect(str(pipe), kb.Reading(format=Format.CSV), model=MODEL)
+    writer.join()
+    assert found.keys == ()
+    assert messages(found, Topic.KEY) == [
+        "no column is there in every row and never repeats; two columns together were not tried, since a pipe can be "
+        "read only once: save it to a file first; proposed is a hash of what a row holds: a row that changes becomes "
+        "another document"
+    ]
 
 
 def test_duplicate_rows_and_content_are_named_with_both_lines(tmp_path):
@@ -191,10 +211,76 @@ def test_the_records_inside_a_document_are_found(tmp_path, text, path):
 
 
 def test_a_document_with_records_is_inspected(tmp_path):
-    pytest.importorskip("kb.sources.recognition", reason="the reader of nested documents is not here")
     found = look(tmp_path / "in.json", '{"response": {"items": [{"id": 1, "title": "one"}]}}')
     assert (found.records, found.rows, [c.name for c in found.columns]) == ("response.items", 1, ["id", "title"])
     assert found.proposal.imports.reading.records == "response.items"
+
+
+def news(folder: Path) -> Path:
+    (folder / "news").mkdir()
+    for name, first in (("a", 1), ("b", 11), ("c", 21)):
+        rows = "".join(f"{n},{n},title {n}\n" for n in range(first, first + 10))
+        (folder / "news" / f"{name}.csv").write_text(f"id,count,title\n{rows}")
+    return folder / "news"
+
+
+def test_a_pattern_stands_for_its_files_as_one_input(tmp_path):
+    folder = news(tmp_path)
+    with (folder / "b.csv").open("a") as file:
+        file.write("5,many,a title that is longer\n")
+    found = kb.inspect(f"{folder}/*.csv", model=MODEL)
+    assert found.name == f"{folder}/a.csv and 2 more"
+    assert (found.rows, found.bytes) == (31, sum(path.stat().st_size for path in folder.iterdir()))
+    assert messages(found, Topic.ALMOST) == [f"int but for 'many' on line 12 of {folder}/b.csv"]
+    assert messages(found, Topic.DUPLICATE_KEY) == [
+        "1 value repeats an earlier one; as the key, it makes those rows rejects: "
+        f"'5' on line 12 of {folder}/b.csv as on line 6 of {folder}/a.csv"
+    ]
+    assert [(c.name, c.longest_place) for c in found.columns][-1] == ("title", f"on line 12 of {folder}/b.csv")
+    assert found.proposal.name == "news"
+    assert kb.inspect(f"{folder}/*.csv", model=MODEL, rows=12).rows == 12
+
+
+def test_two_columns_of_several_files_are_a_key(tmp_path):
+    for name, rows in (("a", "1,1,x\n1,2,x\n"), ("b", "2,1,x\n2,2,y\n")):
+        (tmp_path / f"{name}.csv").write_text(f"book,page,word\n{rows}")
+    (tmp_path / "aa.csv").write_text("book,page,word\n")
+    found = kb.inspect(f"{tmp_path}/*.csv", model=MODEL)
+    assert found.keys == (KeyCandidate(("book", "page"), proven=True),)
+    assert messages(found, Topic.NOTE) == [f"{tmp_path}/aa.csv: header only, no rows"]
+
+
+def test_files_of_several_shapes_are_no_one_input(tmp_path):
+    folder = news(tmp_path)
+    (folder / "d.csv").write_text("id\n1\n")
+    with pytest.raises(UsageError) as caught:
+        kb.inspect(f"{folder}/*.csv", model=MODEL)
+    assert (str(caught.value), caught.value.unchanged, caught.value.hint) == (
+        f"{folder}/d.csv has another format, encoding or other columns than {folder}/a.csv",
+        "",
+        "take them one by one",
+    )
+
+
+def test_findings_in_a_folder_name_the_file(tmp_path):
+    for name, count in (("a", 1), ("b", 2), ("c", 3), ("deep/d", "many")):
+        path = tmp_path / "notes" / f"{name}.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'---\nid: {name}\nday: "{count}"\n---\nThe same three words\n')
+    found = kb.inspect(str(tmp_path / "notes"), model=MODEL)
+    assert messages(found, Topic.DUPLICATE_CONTENT) == [
+        "3 values repeat an earlier one: 'The same three words' in b.md as in a.md"
+    ]
+    assert [c.longest_place for c in found.columns if c.name == "path"] == ["in deep/d.md"]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"), [("no.csv", "no.csv does not exist"), ("no*.csv", "nothing matches no*.csv")]
+)
+def test_what_cannot_be_inspected_speaks_of_no_import(path, message):
+    with pytest.raises(SourceError) as caught:
+        kb.inspect(path, model=MODEL)
+    assert (str(caught.value), caught.value.unchanged) == (message, "")
 
 
 # Rows of bad input.

@@ -61,7 +61,7 @@ def test_a_column_gets_a_name_that_a_field_may_have(column, name):
     ],
 )
 def test_a_collection_is_named_after_the_file(path, name):
-    assert collection_name(path) == name
+    assert collection_name((path,)) == name
 
 
 SAMPLE_TOML = """\

@@ -16,7 +16,7 @@ from kb.ingest.inspect.inspection import (
     Window,
 )
 from kb.ingest.inspect.proposal import Proposal, ProposedField, ProposedImport
-from kb.ingest.inspect.run import collection_name, inspect, inspect_steps
+from kb.ingest.inspect.run import as_pattern, collection_name, inspect, inspect_steps
 
 __all__ = [
     "Almost",
@@ -33,6 +33,7 @@ __all__ = [
     "TextCandidate",
     "Topic",
     "Window",
+    "as_pattern",
     "collection_name",
     "inspect",
     "inspect_steps",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kb.ingest.inspect.measure import Ruler
+    from kb.sources import Source
 
 SHOWN: Final = 3
 MAX_CHOICES: Final = 20
@@ -36,6 +37,7 @@ class ColumnState:
 
     Attributes:
         name: Its name, or the path to it.
+        place: Says in words where the row of a line stands; see ``Source.place``.
         textual: Whether its values are cells of text rather than JSON values.
         shapes: How many values have each shape.
         shape_examples: The first values of each shape, at most three different ones.
@@ -54,9 +56,10 @@ class ColumnState:
         bytes: Of the longest value, at most.
     """
 
-    def __init__(self, name: str, *, textual: bool, most: int, ruler: Ruler) -> None:
+    def __init__(self, name: str, source: Source, *, most: int, ruler: Ruler) -> None:
         self.name = name
-        self.textual = textual
+        self.place = source.place
+        self.textual = source.textual
         self.shapes: Counter[Shape] = Counter()
         self.shape_examples: dict[Shape, list[Example]] = {}
         self.item_shapes: Counter[Shape] = Counter()

@@ -11,7 +11,7 @@ from kb.schema.fields import MAX_TEXT_BYTES
 from kb.schema.schema import MAX_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from kb.ingest.inspect.columns import ColumnState
     from kb.ingest.inspect.inspection import Example, KeyCandidate, Repeat, TextCandidate, Window
@@ -42,7 +42,7 @@ def of_input(source: Source, survey: Survey) -> Iterator[Finding]:
     if survey.duplicates.repeated:
         count = _counted(survey.duplicates.repeated, "row")
         message = f"{count} {'is' if survey.duplicates.repeated == 1 else 'are'} the same as an earlier one"
-        yield _repeats(Topic.DUPLICATE_ROW, None, message, survey.duplicates.repeats)
+        yield _repeats(Topic.DUPLICATE_ROW, None, message, survey.duplicates.repeats, source.place)
     if survey.too_many:
         message = f"there are more than {len(survey.columns):,} different keys; the others were not looked at"
         yield Finding(Topic.LIMIT, None, message)
@@ -57,28 +57,35 @@ def of_column(state: ColumnState) -> Iterator[Finding]:
         first = state.mojibake[0]
         message = (
             f"{_values(state.mojibake_count, 'looks', 'look')} as if decoded with the wrong encoding: "
-            f"{first.value!r} on line {first.line}; an import keeps them as they are"
+            f"{first.value!r} {state.place(first.line)}; an import keeps them as they are"
         )
         yield Finding(Topic.MOJIBAKE, state.name, message, _lines(state.mojibake))
     if state.longest > MAX_TEXT_BYTES:
-        message = f"the value on line {state.longest_line} has {state.longest:,} characters, more than a field takes"
+        place = state.place(state.longest_line)
+        message = f"the value {place} has {state.longest:,} characters, more than a field takes"
         yield Finding(Topic.LIMIT, state.name, message, (state.longest_line,))
 
 
-def of_keys(keys: Sequence[KeyCandidate], spoilt: Sequence[ColumnState]) -> Iterator[Finding]:
+def of_keys(keys: Sequence[KeyCandidate], spoilt: Sequence[ColumnState], *, untried: bool) -> Iterator[Finding]:
     """Yield what concerns the key.
 
     Args:
         keys: The candidates.
         spoilt: Columns that are called like a key but repeat values.
+        untried: Whether two columns together might be one, but the input could not be read a second time.
     """
     for state in spoilt:
         repeated = state.distinct.repeated
         message = f"{_values(repeated, 'repeats', 'repeat')} an earlier one; as the key, it makes those rows rejects"
-        yield _repeats(Topic.DUPLICATE_KEY, state.name, message, state.distinct.repeats)
-    if not keys and not spoilt:
-        message = "no column, and no two columns together, are there in every row and never repeat; proposed is a hash "
-        yield Finding(Topic.KEY, None, f"{message}of what a row holds: a row that changes becomes another document")
+        yield _repeats(Topic.DUPLICATE_KEY, state.name, message, state.distinct.repeats, state.place)
+    if untried:
+        none = "no column is there in every row and never repeats; two columns together were not tried, since a pipe "
+        none += "can be read only once: save it to a file first"
+    else:
+        none = "no column, and no two columns together, are there in every row and never repeat"
+    if not keys:
+        message = f"{none}; proposed is a hash of what a row holds: a row that changes becomes another document"
+        yield Finding(Topic.KEY, None, message)
 
 
 def of_text(state: ColumnState, text: TextCandidate, window: Window) -> Iterator[Finding]:
@@ -87,11 +94,11 @@ def of_text(state: ColumnState, text: TextCandidate, window: Window) -> Iterator
     prose = mean_words(state) >= _FEW_WORDS
     if repeated and prose:
         message = f"{_values(repeated, 'repeats', 'repeat')} an earlier one"
-        yield _repeats(Topic.DUPLICATE_CONTENT, state.name, message, state.distinct.repeats)
+        yield _repeats(Topic.DUPLICATE_CONTENT, state.name, message, state.distinct.repeats, state.place)
     if state.near_empty_count and prose:
         first = state.near_empty[0]
         count = _values(state.near_empty_count, "has", "have")
-        message = f"{count} fewer than three words: {first.value!r} on line {first.line}"
+        message = f"{count} fewer than three words: {first.value!r} {state.place(first.line)}"
         yield Finding(Topic.NEAR_EMPTY, state.name, message, _lines(state.near_empty))
     if text.over:
         of = "" if text.measured == state.values else f" of the first {text.measured:,}"
@@ -121,10 +128,12 @@ def _data_in_header(names: Sequence[str]) -> str | None:
     return data[0] if data else None
 
 
-def _repeats(topic: Topic, column: str | None, message: str, repeats: Sequence[Repeat]) -> Finding:
+def _repeats(
+    topic: Topic, column: str | None, message: str, repeats: Sequence[Repeat], place: Callable[[int], str]
+) -> Finding:
     first = repeats[0]
     shown = "" if column is None else f"{first.value!r} "
-    where = f": {shown}on line {first.line} as on line {first.earlier}"
+    where = f": {shown}{place(first.line)} as {place(first.earlier)}"
     lines = tuple(line for r in repeats for line in (r.earlier, r.line))
     return Finding(topic, column, message + where, lines)
 

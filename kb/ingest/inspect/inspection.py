@@ -40,7 +40,8 @@ class Example:
 
     Attributes:
         value: Its text, cut to 60 characters.
-        line: The physical line where its row starts.
+        line: The physical line where its row starts; of a folder the number of the file, of several files counted
+            through all of them.
     """
 
     value: str
@@ -64,7 +65,7 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Almost:
-    """A type that at least 95 % of the values fit, but not all; or all but such as ``N/A``.
+    """A type that at least 95 % of the values fit, but not all; or all but such as ``N/A``; or, as text, all but three.
 
     Attributes:
         type: The type as in a declaration.
@@ -93,6 +94,7 @@ class InspectedColumn:
         shortest: The characters of the shortest value.
         longest: The characters of the longest value.
         longest_line: The line where that one stands.
+        longest_place: The same in words: ``on line 5``, or ``in a.md`` of a folder.
         mean_words: The average number of words of a value.
         examples: The first different values, at most three, cut to 60 characters.
         choices: The values of a ``str`` column that has few of them, else empty.
@@ -110,6 +112,7 @@ class InspectedColumn:
     shortest: int
     longest: int
     longest_line: int
+    longest_place: str
     mean_words: float
     examples: tuple[str, ...]
     choices: tuple[str, ...]
@@ -118,15 +121,17 @@ class InspectedColumn:
 
 @dataclass(frozen=True, slots=True)
 class KeyCandidate:
-    """Columns that together are never missing and never the same twice.
+    """Columns that together are never missing and never the same twice; or a column that is called like a key.
 
     Attributes:
         columns: One column, or two.
-        proven: Whether all rows were compared; else only the first million or so.
+        proven: Whether all rows were compared, and none repeats; else only the first million or so.
+        repeated: How many values of a column that is called like a key repeat an earlier one.
     """
 
     columns: tuple[str, ...]
     proven: bool
+    repeated: int = 0
 
 
 @dataclass(frozen=True, slots=True)

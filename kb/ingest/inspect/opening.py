@@ -9,21 +9,37 @@ from typing import TYPE_CHECKING, Final
 
 from kb.errors import SourceError
 from kb.ingest.inspect.encodings import readable_as
-from kb.sources import Format, open_source
+from kb.sources import Format, SeveralSource, open_source
 from kb.sources.input import Input
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kb.sources import Reading, Source
 
 _TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}:,]', re.DOTALL)
 
 
-def open_input(path: str, reading: Reading) -> tuple[Source, Reading]:
-    """Return the input, and how it is read: as said, with the path to the records of a JSON document if it has one.
+def open_inputs(files: Sequence[str], reading: Reading) -> tuple[Source, Reading]:
+    """Return the inputs as one, and how they are read.
+
+    That is as said, with the path to the records of a JSON document if it has one.
+
+    Args:
+        files: What ``expand_inputs`` returned; at least one.
+        reading: How to read them.
 
     Raises:
-        SourceError: It cannot be read; when the encoding is to blame, the hint shows what others make of it.
+        SourceError: One cannot be read; when the encoding is to blame, the hint shows what others make of it.
+        UsageError: They differ in format, encoding or columns.
     """
+    first, found = _open(files[0], reading)
+    if len(files) == 1:
+        return first, found
+    return SeveralSource([first, *(_open(path, found)[0] for path in files[1:])]), found
+
+
+def _open(path: str, reading: Reading) -> tuple[Source, Reading]:
     if path == "-":
         return open_source(path, reading), reading
     found = records_path(path, reading)

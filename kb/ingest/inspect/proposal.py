@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import keyword
 import re
@@ -50,7 +49,7 @@ class ProposedImport:
     """What an import needs to be told besides the collection; all of it empty when it needs nothing.
 
     Attributes:
-        files: What to import; nothing for standard input.
+        files: Patterns of what to import; nothing for standard input.
         columns: By column, the field or ``id`` that it fills, where the names differ.
         dates: By field, the ``strptime`` format of its dates.
         key: The columns that make the id where it is not one column that the collection names.
@@ -145,7 +144,7 @@ def _import_lines(name: str, imports: ProposedImport) -> list[str]:
     where = f"imports.{_key(name)}"
     lines = [f"[{where}]"]
     if imports.files:
-        lines.append(f"files = {_list(map(glob.escape, imports.files))}")
+        lines.append(f"files = {_list(imports.files)}")
     lines.append(f"collection = {_string(name)}")
     if imports.key:
         lines.append(f"key = {_list(imports.key)}")

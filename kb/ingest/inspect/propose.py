@@ -53,6 +53,19 @@ class Facts:
         return [state for state in self.states if self.verdicts[state.name].type is not None]
 
 
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What a proposal is called.
+
+    Attributes:
+        collection: The name of the collection, and of the import.
+        files: The patterns of what the import is to read.
+    """
+
+    collection: str
+    files: tuple[str, ...]
+
+
 def text_columns(states: Sequence[ColumnState], verdicts: Mapping[str, Verdict]) -> list[ColumnState]:
     """Return the columns that are worth embedding, the best first: prose, else the wordiest strings."""
     prose = [s for s in states if verdicts[s.name].type == FieldType.TEXT and _differs(s)]
@@ -63,14 +76,13 @@ def text_columns(states: Sequence[ColumnState], verdicts: Mapping[str, Verdict])
     return sorted(wordy or strings, key=mean_words, reverse=True)[:1]
 
 
-def propose(facts: Facts, *, name: str, model: str, file: str, reading: Reading | None) -> Proposal | None:
+def propose(facts: Facts, naming: Naming, *, model: str, reading: Reading | None) -> Proposal | None:
     """Return a collection that takes every row that can be read, or None when no column can be a field.
 
     Args:
         facts: What was found.
-        name: Of the collection.
+        naming: What the collection and its input are called.
         model: Its model.
-        file: What the import is to read.
         reading: How, where that cannot be seen from the file itself.
     """
     single = facts.key.columns[0] if facts.key is not None and len(facts.key.columns) == 1 else None
@@ -85,7 +97,7 @@ def propose(facts: Facts, *, name: str, model: str, file: str, reading: Reading 
     template = "\n\n".join(f"{{{field}}}" for field in shown)
     left_out = len(kept) + (single is not None and single not in named) < len(facts.states)
     imports = ProposedImport(
-        files=() if file == "-" else (file,),
+        files=() if naming.files == ("-",) else naming.files,
         columns={column: field for column, field in named.items() if column != field},
         dates={named[s.name]: f for s in kept if (f := facts.verdicts[s.name].date_format) is not None},
         key=_import_key(facts, single, named),
@@ -94,7 +106,7 @@ def propose(facts: Facts, *, name: str, model: str, file: str, reading: Reading 
     )
     needed = imports.columns or imports.dates or imports.key or imports.ignore_unknown or imports.reading
     fields = tuple(_field(s, named[s.name], facts) for s in kept)
-    return Proposal(name, model, single or "id", template, fields, imports if needed else None)
+    return Proposal(naming.collection, model, single or "id", template, fields, imports if needed else None)
 
 
 def _import_key(facts: Facts, single: str | None, named: Mapping[str, str]) -> tuple[str, ...]:
@@ -152,7 +164,7 @@ def _field(state: ColumnState, name: str, facts: Facts) -> ProposedField:
     elif verdict.almost is not None and verdict.almost.examples and verdict.type != verdict.almost.type:
         first = verdict.almost.examples[0]
         more = "" if verdict.almost.misfits == 1 else f" and {verdict.almost.misfits - 1:,} more"
-        comment = f"{verdict.almost.type} but for {first.value!r} on line {first.line}{more}"
+        comment = f"{verdict.almost.type} but for {first.value!r} {state.place(first.line)}{more}"
     elif choices := choices_of(state, verdict, facts.rows):
         listed = ", ".join(f'"{choice}"' for choice in choices)
         comment = f"choices = [{listed}]"

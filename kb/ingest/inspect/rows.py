@@ -99,7 +99,7 @@ class Survey:
             if len(self.columns) >= MAX_COLUMNS:
                 self.too_many = True
                 return None
-            self.columns[name] = ColumnState(name, textual=self._source.textual, most=self._most, ruler=self._ruler)
+            self.columns[name] = ColumnState(name, self._source, most=self._most, ruler=self._ruler)
         return self.columns[name]
 
     def _add_problems(self, rows: Iterator[Row]) -> None:

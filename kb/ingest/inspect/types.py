@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from kb.ingest.inspect.columns import ColumnState
 
 ALMOST_SHARE: Final = 0.95
+FEW_SHARE: Final = 0.75
+"""Is enough where all the values that do not fit can be named: in a small file, one or two are more than 5 %."""
 PROSE_WORDS: Final = 10
 PROSE_CHARACTERS: Final = 1_000
 _SHOWN: Final = 3
@@ -101,7 +103,7 @@ def _list(state: ColumnState) -> Verdict | None:
 
 def _mixed_items(state: ColumnState) -> Verdict:
     example = _examples(state, [Shape.ARRAY])[0]
-    message = f"holds lists whose items are of several types ({example.value!r} on line {example.line}); left out"
+    message = f"holds lists whose items are of several types ({example.value!r} {state.place(example.line)}); left out"
     return Verdict(None, findings=(Finding(Topic.MIXED, state.name, message, (example.line,)),))
 
 
@@ -139,7 +141,7 @@ def _string(state: ColumnState) -> Verdict:
             Finding(
                 Topic.LEADING_ZEROS,
                 state.name,
-                f"stays text: as a number {zeros[0].value!r} on line {zeros[0].line} would lose how it begins",
+                f"stays text: as a number {zeros[0].value!r} {state.place(zeros[0].line)} would lose how it begins",
                 tuple(e.line for e in zeros),
             )
         )
@@ -148,6 +150,8 @@ def _string(state: ColumnState) -> Verdict:
         findings.append(_almost_finding(state, almost))
     elif (local := _numbers(state)) is not None:
         findings.append(local)
+    elif (almost := _almost(state, few=True)) is not None:
+        findings.append(_almost_finding(state, almost))
     elif _is_mixed(state):
         findings.append(_mixed(state))
     return Verdict(FieldType.TEXT if _is_prose(state) else FieldType.STR, almost=almost, findings=tuple(findings))
@@ -159,7 +163,14 @@ def _is_prose(state: ColumnState) -> bool:
     return mean_words(state) >= PROSE_WORDS or (long and mean_words(state) >= 3) or state.longest > MAX_STR_BYTES
 
 
-def _almost(state: ColumnState) -> Almost | None:
+def _almost(state: ColumnState, *, few: bool = False) -> Almost | None:
+    """Return the type that all values but a few fit; with ``few``, few are what can be named, else a share."""
+
+    def suffices(fitting: int) -> bool:
+        if few:
+            return state.values - fitting <= _SHOWN and fitting >= FEW_SHARE * state.values
+        return fitting >= ALMOST_SHARE * state.values
+
     for kind, shapes in FITS.items():
         fitting = _count(state, shapes)
         if not fitting or (kind is FieldType.BOOL and not state.shapes[Shape.WORD]):
@@ -167,10 +178,10 @@ def _almost(state: ColumnState) -> Almost | None:
         misfits = _examples(state, (s for s in state.shapes if s not in shapes))
         # Three examples may not be all; fewer are.
         only_nulls = len(misfits) < _SHOWN and all(_is_null(e.value) for e in misfits)
-        if fitting >= ALMOST_SHARE * state.values or only_nulls:
+        if suffices(fitting) or only_nulls:
             return Almost(kind, state.values - fitting, misfits)
     for format, fitting in state.formats.fitting.most_common(1):
-        if fitting >= ALMOST_SHARE * state.values:
+        if suffices(fitting):
             others = [*_examples(state, (s for s in state.shapes if s is not Shape.LOCAL_DATE))]
             others = sorted({*others, *state.formats.misfits[format]}, key=lambda e: e.line)[:_SHOWN]
             return Almost(f"{_kind_of(format)} ({format})", state.values - fitting, tuple(others))
@@ -186,7 +197,7 @@ def _kind_of(format: str) -> FieldType:
 
 
 def _almost_finding(state: ColumnState, almost: Almost) -> Finding:
-    named = ", ".join(f"{e.value!r} on line {e.line}" for e in almost.examples)
+    named = ", ".join(f"{e.value!r} {state.place(e.line)}" for e in almost.examples)
     more = f" and {almost.misfits - len(almost.examples):,} more" if almost.misfits > len(almost.examples) else ""
     words = {e.value.strip() for e in almost.examples}
     message = f"{almost.type} but for {named}{more}"
@@ -201,7 +212,7 @@ def _numbers(state: ColumnState) -> Finding | None:
     numbers = _count(state, FITS[FieldType.FLOAT]) + state.shapes[Shape.LOCAL_NUMBER]
     if not local or numbers < ALMOST_SHARE * state.values:
         return None
-    message = f"stays text: numbers are read as 1234.5, not as {local[0].value!r} on line {local[0].line}"
+    message = f"stays text: numbers are read as 1234.5, not as {local[0].value!r} {state.place(local[0].line)}"
     return Finding(Topic.NUMBERS, state.name, message, tuple(e.line for e in local))
 
 
@@ -232,7 +243,7 @@ def _mixed(state: ColumnState) -> Finding:
     for name, shapes in sorted(_families(state).items(), key=lambda item: -_count(state, item[1])):
         example = _examples(state, shapes)[0]
         share = _count(state, shapes) / state.values
-        parts.append(f"{100 * share:.0f} % {name} ({example.value!r} on line {example.line})")
+        parts.append(f"{100 * share:.0f} % {name} ({example.value!r} {state.place(example.line)})")
         lines.append(example.line)
     return Finding(Topic.MIXED, state.name, f"mixes {', '.join(parts)}; stays text", tuple(lines))
 
@@ -252,7 +263,7 @@ def _left_out(state: ColumnState) -> Finding:
     example = _examples(state, state.shapes)[0]
     if len(families) == 1 or set(families) == {"lists", "objects or lists of them"}:
         what = next(iter(families)) if len(families) == 1 else "objects or lists of them"
-        message = f"holds {what}, which no field can take ({example.value!r} on line {example.line}); left out"
+        message = f"holds {what}, which no field can take ({example.value!r} {state.place(example.line)}); left out"
         return Finding(Topic.NESTED, state.name, message, (example.line,))
     found = _mixed(state)
     message = found.message.removesuffix("; stays text") + "; no type takes them all, left out"
