@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, overload
 
 from kb.errors import QueryError
+from kb.search.cut import Cut
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,12 +20,21 @@ MAX_LIMIT: Final = 1_000
 MAX_QUERY_CHARACTERS: Final = 2_000
 
 
+class Mode(StrEnum):
+    """What an answer is ordered by."""
+
+    SEMANTIC = "semantic"  # the cosine alone
+    KEYWORD = "keyword"  # BM25 over the words of the query
+    HYBRID = "hybrid"  # both, fused
+
+
 class Strategy(StrEnum):
     """How the candidates of an answer were found."""
 
     EXACT = "exact"  # every matching vector was compared
     CHROMA = "chroma"  # Chroma proposed them; a filter was applied to what it proposed
     CHROMA_WHERE = "chroma where"  # Chroma filtered and proposed
+    WORDS = "words"  # the index of words named them
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +45,24 @@ class Query:
         text: What to look for; at most 2,000 characters are used.
         filter: A checked filter, or None for the whole collection.
         limit: The most hits; 1 to 1,000.
-        min_score: The lowest cosine similarity of a hit, in [-1, 1]; None for no bound.
+        mode: What the answer is ordered by.
+        cut: Which documents are left out.
+        offset: How many of the best hits to skip, to show the next page; offset and limit are 1,000 at most together.
+        explain: Whether each hit says how its place came about.
     """
 
     text: str
     filter: Filter | None = None
     limit: int = 10
-    min_score: float | None = None
+    mode: Mode = Mode.HYBRID
+    cut: Cut = Cut()
+    offset: int = 0
+    explain: bool = False
+
+    @property
+    def reach(self) -> int:
+        """How many of the best documents must be known."""
+        return self.offset + self.limit
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -59,11 +80,45 @@ class Query:
             raise QueryError(f"the query is not valid Unicode at character {error.start}") from None
         if not 1 <= self.limit <= MAX_LIMIT:
             raise QueryError(f"limit must be from 1 to {MAX_LIMIT:,}, not {self.limit}")
-        if self.min_score is not None and not -1.0 <= self.min_score <= 1.0:
+        if not 0 <= self.offset <= MAX_LIMIT - self.limit:
             raise QueryError(
-                f"min_score must be from -1 to 1, not {self.min_score:g}",
-                hint="it is a cosine similarity: 1 is the same meaning, 0 is unrelated",
+                f"offset must be from 0 to {MAX_LIMIT - self.limit:,}, not {self.offset}",
+                hint=f"a search orders the best {MAX_LIMIT:,} documents; kb list shows all",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One of the two scores that a place in a hybrid answer comes from.
+
+    Attributes:
+        score: The raw score: the cosine, or BM25; 0 where no word matches.
+        rank: The document's place by this score alone, from 1; None where it has none.
+        mean, deviation: What the score is measured by.
+        standard: How many deviations the score is above the mean.
+        weight: How much of it counts.
+    """
+
+    score: float
+    rank: int | None
+    mean: float
+    deviation: float
+    standard: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a hit's place came about.
+
+    Attributes:
+        semantic, keyword: The legs; None where the mode does not ask it.
+        words: The words of the query that the document holds, as they stand there.
+    """
+
+    semantic: Leg | None
+    keyword: Leg | None
+    words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +127,12 @@ class Hit:
 
     Attributes:
         id: The document's key.
-        score: Cosine similarity of the query and the best chunk, in [-1, 1]; higher is better.
+        score: Cosine similarity of the query and the best chunk, in [-1, 1]; higher is better. The same in every mode.
         text: The best chunk.
         chunk: The number of the best chunk, from 0.
         document: The whole typed document.
+        rank_score: What the answer is ordered by: the cosine, BM25, or the fused score; comparable within one answer.
+        explanation: How its place came about, where it was asked for.
     """
 
     id: str
@@ -83,6 +140,8 @@ class Hit:
     text: str
     chunk: int
     document: Document
+    rank_score: float
+    explanation: Explanation | None = None
 
     @property
     def fields(self) -> dict[str, Value]:
@@ -105,12 +164,16 @@ class Report:
     Attributes:
         returned: Hits in the answer.
         limit: The most that were asked for.
-        candidates: Documents that satisfy the filter and were compared.
-        below_min_score: Those of them whose score is below ``min_score``.
-        min_score: The bound, or None.
+        candidates: Documents that satisfy the filter and were compared; in keyword mode also hold a word.
+        passed: How many of them no bound keeps out: what there is to page through.
+        below_min_score: Those whose score is below ``min_score``.
+        min_score: The bound that applied, or None; ``within`` may have raised it.
         best_rejected: The best document below the bound, or None.
         strategy: How the candidates were found.
         milliseconds: The whole search, with the embedding of the query.
+        mode: What the answer is ordered by.
+        above_max_score: Those whose score is above ``max_score``.
+        after_jump: Hits that ``autocut`` left out of the answer.
         degraded: Why only the catalog was asked (another process owns the index, or it is damaged), or None. The
             answer is exact all the same.
         notes: Other things to know, e.g. that the query was cut.
@@ -119,11 +182,15 @@ class Report:
     returned: int
     limit: int
     candidates: int
+    passed: int
     below_min_score: int
     min_score: float | None
     best_rejected: Rejected | None
     strategy: Strategy
     milliseconds: float
+    mode: Mode = Mode.SEMANTIC
+    above_max_score: int = 0
+    after_jump: int = 0
     degraded: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -131,12 +198,21 @@ class Report:
         """Return the report on one line."""
         candidates = f"{self.candidates:,} candidate" + ("" if self.candidates == 1 else "s")
         parts = [f"returned {self.returned} of {self.limit}", candidates]
+        if self.above_max_score:
+            parts.append(f"{self.above_max_score:,} near-copies left out")
         if self.min_score is not None:
-            parts.append(f"{self.below_min_score:,} below {self.min_score:g}")
+            parts.append(f"{self.below_min_score:,} below {_rounded(self.min_score)}")
         if self.best_rejected is not None and self.min_score is not None:
             parts.append(f"best rejected {_below(self.best_rejected.score, self.min_score)}")
-        parts.append(f"{self.strategy}, {self.milliseconds:.0f} ms")
+        if self.after_jump:
+            parts.append(f"{self.after_jump} after the largest jump")
+        parts.append(f"{self.mode}, {self.strategy}, {self.milliseconds:.0f} ms")
         return " · ".join(parts)
+
+
+def _rounded(bound: float) -> str:
+    """Return a bound as it was given, or with three digits when it was computed."""
+    return f"{bound:g}" if len(f"{bound:g}") <= 5 else f"{bound:.3f}"
 
 
 def _below(score: float, bound: float) -> str:

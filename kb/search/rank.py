@@ -35,13 +35,18 @@ class Ranking(NamedTuple):
 
     Attributes:
         best: At least ``limit`` documents where there are so many, with all that tie with the last one; unordered.
-        passed: How many documents reach ``min_score``; only counted when a bound was given.
-        rejected: The best document below the bound, or None.
+        passed: How many documents reach ``min_score`` and not more than ``max_score``; only counted when there is a
+            lower bound.
+        above: How many documents are above ``max_score``.
+        rejected: The best document below the lower bound, or None.
+        bound: The lower bound that applied, or None.
     """
 
     best: list[Best]
     passed: int
+    above: int
     rejected: Best | None
+    bound: float | None
 
 
 def exact_scores(query: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -53,7 +58,15 @@ def exact_scores(query: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(np.round(cosines, DECIMALS), -1.0, 1.0))
 
 
-def rank(query: np.ndarray, found: Scored, *, limit: int, min_score: float | None, verify: Verify | None) -> Ranking:
+def rank(
+    query: np.ndarray,
+    found: Scored,
+    *,
+    limit: int,
+    min_score: float | None = None,
+    max_score: float | None = None,
+    verify: Verify | None = None,
+) -> Ranking:
     """Return the best documents of the scored chunks.
 
     Args:
@@ -61,17 +74,21 @@ def rank(query: np.ndarray, found: Scored, *, limit: int, min_score: float | Non
         found: Chunks, several of one document included.
         limit: How many documents are wanted.
         min_score: The lowest exact score; documents below it are left out.
+        max_score: The highest exact score; documents above it are left out.
         verify: Keeps the documents that satisfy the filter; None when all of them do.
     """
     walk = _Walk(query, found, verify)
     best: list[Best] = []
     rejected: Best | None = None
     bound = -np.inf if min_score is None else min_score
+    top = np.inf if max_score is None else max_score
+    above = 0
     worst = -np.inf
     size = max(64, 4 * limit)
     while not walk.is_done:
         some, frontier = walk.next(size)
-        best += [one for one in some if one.score >= bound]
+        best += [one for one in some if bound <= one.score <= top]
+        above += sum(one.score > top for one in some)
         rejected = max((one for one in some if one.score < bound), key=lambda one: one.score, default=rejected)
         if len(best) >= limit:
             worst = sorted((one.score for one in best), reverse=True)[limit - 1]
@@ -84,7 +101,7 @@ def rank(query: np.ndarray, found: Scored, *, limit: int, min_score: float | Non
     if min_score is not None and rejected is None:
         passed += walk.count_from(min_score)
         rejected = walk.first_below(min_score)
-    return Ranking(best, passed, rejected)
+    return Ranking(best, passed, above, rejected, min_score)
 
 
 class _Walk:

@@ -1,0 +1,73 @@
+"""Where an answer ends: bounds on the cosine, relative to the best, or at the largest jump. Pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from kb.errors import QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STEEP: Final = 2.0
+"""A jump counts when it is so many times the average drop between neighbours: an even slope has no end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What keeps a document that was compared out of an answer.
+
+    Attributes:
+        min_score: The lowest cosine of a hit, in [-1, 1]; None for no bound.
+        max_score: The highest, in [-1, 1]: leaves out near-copies of the query; None for no bound.
+        within: The lowest cosine as a share of the best one's, in (0, 1]; None for no bound.
+        autocut: Whether the answer stops at the largest jump of what it is ordered by.
+    """
+
+    min_score: float | None = None
+    max_score: float | None = None
+    within: float | None = None
+    autocut: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            QueryError: A number is out of range.
+        """
+        for name, bound in (("min_score", self.min_score), ("max_score", self.max_score)):
+            if bound is not None and not -1.0 <= bound <= 1.0:
+                raise QueryError(
+                    f"{name} must be from -1 to 1, not {bound:g}",
+                    hint="it is a cosine similarity: 1 is the same meaning, 0 is unrelated",
+                )
+        if self.min_score is not None and self.max_score is not None and self.min_score > self.max_score:
+            raise QueryError(f"min_score {self.min_score:g} is above max_score {self.max_score:g}: nothing can be both")
+        if self.within is not None and not 0.0 < self.within <= 1.0:
+            raise QueryError(
+                f"within must be above 0 and at most 1, not {self.within:g}",
+                hint="it is a share of the best score: 0.9 keeps what reaches nine tenths of it",
+            )
+
+    def bound(self, best: float | None) -> float | None:
+        """Return the lowest cosine of a hit, given the best one; None for no bound."""
+        if self.within is None or best is None:
+            return self.min_score
+        relative = best - (1 - self.within) * abs(best)
+        return relative if self.min_score is None else max(relative, self.min_score)
+
+
+def largest_jump(scores: Sequence[float]) -> int:
+    """Return how many of the scores come before the largest drop; all of them where the slope is even.
+
+    Args:
+        scores: From the best down.
+    """
+    drops = [upper - lower for upper, lower in zip(scores, scores[1:], strict=False)]
+    if len(drops) < 2:
+        return len(scores)
+    largest = max(drops)
+    if largest <= 0 or largest * len(drops) < STEEP * sum(drops):
+        return len(scores)
+    return drops.index(largest) + 1

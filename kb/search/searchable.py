@@ -1,0 +1,148 @@
+"""What a search works on: a collection that is open for searching, and one query against one snapshot of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from kb import catalog as cat
+from kb.search.rank import rank
+from kb.write import sample_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from sqlalchemy import Connection
+
+    from kb.embed import Encoder
+    from kb.filters import Filter
+    from kb.index import Generation, OpenWords, Owner
+    from kb.search.cache import Scored, VectorCache
+    from kb.search.query import Query
+    from kb.search.rank import Ranking
+
+NARROW: Final = 4_000
+"""Up to so many documents that satisfy a filter are compared one by one."""
+
+MAX_CONDITIONS: Final = 256
+
+MAX_MATCHES: Final = 32
+"""Of so many filters the documents that satisfy them are remembered."""
+
+
+@dataclass
+class Searchable:
+    """A collection that is open for searching.
+
+    Attributes:
+        catalog: Where its documents and vectors are.
+        collection: Its stored declaration.
+        cache: Its vectors in memory.
+        encoder: Returns its model, compared with the stored fingerprint at the first call.
+        index: Returns the open index of vectors.
+        words: Returns the index of words for a snapshot of the catalog.
+        follow: Brings the index of vectors up to date with the catalog and returns it.
+        other_owner: Returns the other process that owns the index, or None.
+        searches: How many searches this object has served.
+        conditions: Filters that have been compiled, the last few.
+        matches: Documents that satisfy a condition, and the number of the write that they were looked up after.
+        sampled: The sample in use, and the number of the write that it was looked up after.
+    """
+
+    catalog: cat.Catalog
+    collection: cat.StoredCollection
+    cache: VectorCache
+    encoder: Callable[[], Encoder]
+    index: Callable[[], Generation]
+    words: Callable[[Connection], OpenWords]
+    follow: Callable[[], Generation]
+    other_owner: Callable[[], Owner | None]
+    searches: int = field(default=0)
+    conditions: dict[Filter | None, cat.Condition] = field(default_factory=dict)
+    matches: dict[cat.Condition, tuple[int, list[int]]] = field(default_factory=dict)
+    sampled: tuple[int, cat.Sample] | None = None
+
+    def condition(self, filter: Filter | None) -> cat.Condition:
+        """Return a checked filter compiled for this collection."""
+        if filter not in self.conditions:
+            if len(self.conditions) >= MAX_CONDITIONS:
+                self.conditions.clear()
+            self.conditions[filter] = cat.compile_condition(self.collection.id, filter, self.collection.schema)
+        return self.conditions[filter]
+
+    def matching_seqs(self, connection: Connection, condition: cat.Condition) -> list[int]:
+        """Return the documents that satisfy a condition, at most one more than ``NARROW``.
+
+        The same filter is often asked for again before the next write, and takes SQLite longer than the comparing.
+        """
+        change = cat.current_change(connection, self.collection.id)
+        looked_up, seqs = self.matches.get(condition, (-1, []))
+        if looked_up != change:
+            seqs = cat.matching_seqs(connection, condition, limit=NARROW + 1)
+            if len(self.matches) >= MAX_MATCHES:
+                self.matches.clear()
+            self.matches[condition] = (change, seqs)
+        return seqs
+
+    def sample(self, connection: Connection) -> np.ndarray:
+        """Return vectors that stand for the collection; shape (n, dimension), n up to 1,000."""
+        change = cat.current_change(connection, self.collection.id)
+        if self.sampled is None or self.sampled[0] != change:
+            chunks = self.cache.count_chunks(connection)
+            self.sampled = change, sample_of(connection, self.collection, chunks)
+        return self.sampled[1].matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One query against one snapshot of the catalog.
+
+    Attributes:
+        on: The collection.
+        query: With a checked filter.
+        vector: The query's, unit length, shape (dimension,).
+        connection: The snapshot.
+        condition: The filter, compiled.
+    """
+
+    on: Searchable
+    query: Query
+    vector: np.ndarray
+    connection: Connection
+    condition: cat.Condition
+
+    def rank(self, found: Scored, *, limit: int, verified: bool, bounded: bool = True) -> Ranking:
+        """Rank scored chunks.
+
+        Args:
+            found: The chunks.
+            limit: How many documents are wanted.
+            verified: Whether all documents are known to satisfy the filter; the others are looked up on the way.
+            bounded: Whether the query's bounds apply.
+        """
+        verify = None if verified or self.query.filter is None else self.matching
+        cut = self.query.cut
+        if not bounded:
+            return rank(self.vector, found, limit=limit, verify=verify)
+        bound = cut.min_score
+        if cut.within is not None:
+            first = rank(self.vector, found, limit=1, max_score=cut.max_score, verify=verify).best
+            bound = cut.bound(max((one.score for one in first), default=None))
+        return rank(self.vector, found, limit=limit, min_score=bound, max_score=cut.max_score, verify=verify)
+
+    def matching(self, seqs: Sequence[int]) -> set[int]:
+        """Return those of the documents that satisfy the filter."""
+        return cat.matching_among(self.connection, self.condition, seqs)
+
+    def narrow(self) -> list[int] | None:
+        """Return the documents that satisfy the filter where those are few, else None."""
+        if self.query.filter is None:
+            return None
+        seqs = self.on.matching_seqs(self.connection, self.condition)
+        return seqs if len(seqs) <= NARROW else None
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks the collection has."""
+        return self.on.cache.count_chunks(self.connection)
