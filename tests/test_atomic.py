@@ -290,3 +290,24 @@ def test_a_job_that_is_cancelled_while_it_is_about_to_be_resumed_stays_cancelled
     with pytest.raises(ConflictError, match=r"has just been resumed, cancelled or undone by somebody else$"):
         next(resumed)
     assert base.job(job.id) == cancelled
+
+
+def test_an_atomic_import_that_is_interrupted_after_its_commit_is_resumed_with_its_figures(
+    base: kb.KnowledgeBase,
+    articles: kb.Collection,
+    request_of: Callable[[bool], kb.ImportRequest],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(base, "follow", stop)
+        with pytest.raises(KeyboardInterrupt):
+            articles.run_import(request_of(True))
+    (job,) = base.jobs()
+    assert (job.status, articles.count()) == (JobStatus.INTERRUPTED, 300)
+    resumed = base.resume(job.id)
+    assert (resumed.status, resumed.counts) == (JobStatus.DONE, Counts(read=300, new=300, embedded=300))
+    articles.search("anything")
+    assert list(base.verify(full=True)) == []

@@ -278,19 +278,24 @@ def _new_run(
     job = resumed or _new_job(target, request, dry_run=rehearsal is not None)
     began(target.catalog, job, is_resumed=resumed is not None)
     job = replace(job, total=_total(sources))
-    if request.policy.atomic:
-        # Of an earlier run nothing is in: it starts again, and so do its rejects.
+    if request.policy.atomic and not _is_in(job):
+        # It starts again, and so do its rejects.
         job = replace(job, counts=Counts(), rejects=None, rejects_bytes=0, divided=0, most_chunks=0)
     return Run(target, request, job, rejects_folder, rehearsal, job.counts.read, time.monotonic() - job.seconds)
 
 
 def _reopen_rejects(run: Run, source: Source, *, is_resumed: bool) -> None:
     """Go on with the rejects of an earlier run; what it wrote after its last commit is cut off, and read again."""
-    if is_resumed and run.is_whole:
+    if is_resumed and run.is_whole and not _is_in(run.job):
         with run.target.catalog.write() as connection:
             cat.forget_rejects(connection, run.job.id)
     if run.job.rejects is not None:
         run.writer = open_rejects(run.job.rejects, source, resume_at=run.job.rejects_bytes)
+
+
+def _is_in(job: Job) -> bool:
+    """Return whether an atomic import was interrupted after its transaction; else it has counted rejects at most."""
+    return job.counts.read > job.counts.rejected
 
 
 def _same_shape(sources: list[Source]) -> None:
