@@ -98,7 +98,14 @@ class Collection(Wiring):
             return last_of(steps, progress)
 
     def import_steps(self, request: ImportRequest, *, dry_run: bool = False) -> Generator[Progress]:
-        """Import files step by step; as ``import_file``."""
+        """Import files step by step; as ``import_file``. Closing or dropping the steps interrupts the job.
+
+        An atomic import keeps a transaction from its second step to its last: one thread must ask for all of them, and
+        cannot write anything else meanwhile; other threads that write wait for the end.
+
+        Raises:
+            UsageError: An atomic import was stepped by another thread; nothing was imported.
+        """
         if not request.files:
             raise UsageError("no file to import is named")
         with self._importing(dry_run=dry_run) as (target, folder):
@@ -110,7 +117,7 @@ class Collection(Wiring):
             return ingest.plan_import(target, request, rejects_folder=folder)
 
     def apply_steps(self, plan: Plan) -> Generator[Progress]:
-        """Do what a plan says step by step, or refuse; as ``apply_plan``."""
+        """Do what a plan says step by step, or refuse; as ``apply_plan``, in steps as ``import_steps``."""
         with self._importing(dry_run=False) as (target, folder):
             yield from ingest.apply_plan(target, plan, rejects_folder=folder)
 

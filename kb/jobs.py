@@ -140,14 +140,18 @@ def undo_job(base: KnowledgeBase, job_id: str, *, force: bool) -> Job:
 
 
 def end(catalog: cat.Catalog) -> None:
-    """Interrupt the jobs that other threads run, after the batch that is being written, and shut the catalog."""
-    with catalog.writing:
-        try:
-            if catalog.running and not catalog.is_shut:
-                with catalog.write() as connection:
-                    cat.interrupt_running(connection)
-        finally:
-            catalog.shut()
+    """Interrupt the jobs that other threads run, after the batch that is being written, and shut the catalog.
+
+    An atomic import is rolled back, also one that nobody goes on with.
+    """
+    catalog.end_suspended()
+    try:
+        if catalog.running and not catalog.is_shut:
+            with catalog.write() as connection:
+                cat.interrupt_running(connection)
+    finally:
+        catalog.shut()
+        catalog.writing.release()
 
 
 def _cancel_stopped(base: KnowledgeBase, job_id: str) -> Job:

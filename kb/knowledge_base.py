@@ -103,7 +103,8 @@ class KnowledgeBase:
     def close(self) -> None:
         """Close the index, the catalog and the models, and give up the lock. Closing twice is harmless.
 
-        A job that another thread runs finishes the batch that it is writing, and is interrupted.
+        A job that another thread runs finishes the batch that it is writing, and is interrupted; so is one that nobody
+        goes on with. An atomic import is rolled back.
         """
         with ExitStack() as closing:  # all of them, whichever fails
             for encoder in self._encoders.values():
@@ -200,7 +201,7 @@ class KnowledgeBase:
         return last_of(self.resume_steps(job_id), progress)
 
     def resume_steps(self, job_id: str) -> Generator[Progress]:
-        """Continue an import step by step; as ``resume``."""
+        """Continue an import step by step; as ``resume``, in steps as ``Collection.import_steps``."""
         return jobs.resume_steps(self, job_id)
 
     def cancel(self, job_id: str, *, wait: float = 0.0) -> Job:

@@ -850,5 +850,11 @@ def test_an_import_that_is_abandoned_is_interrupted(tmp_path: Path, articles: kb
 def test_an_import_leaves_the_garbage_collector_as_it_was(articles, tmp_path):
     before = gc.get_threshold()
     (tmp_path / "articles.json").write_text(json.dumps([article()]))
-    articles.import_file(tmp_path / "articles.json")
+    first, second = (articles.import_steps(kb.ImportRequest((str(tmp_path / "articles.json"),))) for _ in range(2))
+    for steps in (first, second, first, second):
+        next(steps)
+    assert gc.get_threshold() != before
+    first.close()
+    assert gc.get_threshold() != before
+    second.close()
     assert gc.get_threshold() == before

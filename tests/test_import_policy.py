@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -525,4 +526,75 @@ def test_zeros_that_a_number_loses_and_mixed_columns_are_told(tmp_path: Path, ar
         "1 row with leading zeros that the number in 'rating' has not kept, first on line 9 ('004.5'); "
         "declare it as str",
         "'author' holds mostly numbers, but 1 words, e.g. 'nobody'",
+    )
+
+
+@pytest.mark.parametrize("how", ["failed", "lost"])
+def test_warnings_of_a_resumed_import_count_what_all_its_runs_saw(
+    how: str, tmp_path: Path, root: Path, articles: kb.Collection, encoder: FakeEncoder
+) -> None:
+    lines = ["id,title,body,category,published,author,rating"]
+    bodies = {
+        10: "Many words that go on and on. " * 200,
+        20: "Short.",
+        30: "The caf\u00c3\u00a9 is open on all days of the week.",
+        40: "Plenty of words about subject1.",
+        110: "Other words that go on and on. " * 300,
+        120: "Short.",
+        130: "Another caf\u00c3\u00a9 is open on all days of the week.",
+        140: "Plenty of words about subject1.",
+    }
+    for n in range(200):
+        body = bodies.get(n, f"Plenty of words about subject{n}.")
+        title = "A twin" if n in (1, 40, 140) else f"Title {n}."
+        author, rating = ("nobody", "004.5") if n in (50, 150) else (str(1000 + n), "4.5")
+        lines.append(f"b{n},{title},{body},ml,2024-01-31,{author},{rating}")
+    path = tmp_path / "in.csv"
+    path.write_text("\n".join(lines) + "\n")
+    rehearsed = run(articles, path, dry_run=True)
+    long = "longer than the model's window: the longest is divided into"
+    if how == "failed":
+        encoder.dies_on = "Title 90."
+        with pytest.raises(EncoderError):
+            run(articles, path)
+        encoder.dies_on = None
+        assert articles._base.jobs()[0].warnings[-1] == f"1 row {long} 7 chunks, nothing is cut off"
+    else:
+        steps = articles.import_steps(kb.ImportRequest((str(path),)))
+        next(steps)
+        next(steps)
+        articles._base.close()
+        steps.close()
+    with kb.open(root, encoders={"fake": encoder}) if how == "lost" else nullcontext(articles._base) as base:
+        (job,) = base.jobs()
+        assert (job.counts.new, job.divided, job.most_chunks) == (64, 1, 7)
+        resumed = base.resume(job.id)
+        assert resumed.warnings == rehearsed.warnings
+        assert base.job(job.id) == resumed
+    assert resumed.warnings == (
+        "2 rows with the same text as an earlier row, first on line 42 ('b40', as on line 3); both are in",
+        "2 rows with fewer than 10 characters of prose, first on line 22 ('Short.'); they are hard to find by meaning",
+        "2 rows with text that looks decoded with the wrong encoding, first on line 32 "
+        "('The caf\u00c3\u00a9 is open on all days of the we…'); check --encoding",
+        "2 rows with leading zeros that the number in 'rating' has not kept, first on line 52 ('004.5'); "
+        "declare it as str",
+        "'author' holds mostly numbers, but 2 words, e.g. 'nobody'",
+        f"2 rows {long} {resumed.most_chunks} chunks, nothing is cut off",
+    )
+    assert resumed.most_chunks > 7
+
+
+def test_warnings_of_an_atomic_import_that_is_tried_again_are_counted_once(
+    tmp_path: Path, articles: kb.Collection
+) -> None:
+    long = article("a1", body="Many words that go on and on. " * 200)
+    path = save(tmp_path / "in.jsonl", long, *rows(*range(2, 100)))
+    steps = articles.import_steps(kb.ImportRequest((str(path),), policy=kb.Policy(atomic=True)))
+    for _ in range(2):
+        next(steps)
+    steps.close()
+    (job,) = articles._base.jobs()
+    assert (job.status, job.counts, job.divided, job.warnings) == (JobStatus.INTERRUPTED, Counts(), 0, ())
+    assert articles._base.resume(job.id).warnings == (
+        "1 row longer than the model's window: the longest is divided into 7 chunks, nothing is cut off",
     )

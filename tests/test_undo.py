@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 import kb
-from kb import catalog as cat
 from kb.catalog import Counts, Job, JobStatus
-from kb.catalog.tables import origins
 from kb.errors import ConflictError, EncoderError, NotFoundError, SchemaMismatchError
 from kb.schema import build_schema
 from tests.conftest import CONFIG, FakeEncoder, article, make
@@ -245,71 +243,6 @@ def test_documents_must_fit_the_present_schema(
         "put the declaration of the fields back",
     )
     assert contents(articles) == before
-
-
-# Origins: what an import from a source remembers, and a later one compares.
-
-
-def come_from(base: kb.KnowledgeBase, source: str, keys: dict[str, int], job: str) -> None:
-    with base.own().write() as connection:
-        for key, revision in keys.items():
-            connection.execute(origins.delete().where(origins.c.source == source, origins.c.key == key))
-            row = {"collection_id": 1, "source": source, "key": key, "revision": revision, "job_id": job}
-            row |= {"fields_hash": b"", "first_job_id": "x"}
-            connection.execute(origins.insert().values(row))
-
-
-def came_from(base: kb.KnowledgeBase) -> set[tuple[str, str, int, str]]:
-    with base.own().read() as connection:
-        query = origins.select().order_by(origins.c.source, origins.c.key)
-        return {(row.source, row.key, row.revision, row.job_id) for row in connection.execute(query)}
-
-
-def with_source(base: kb.KnowledgeBase, job: Job, source: str) -> None:
-    with base.own().write() as connection:
-        connection.execute(cat.tables.jobs.update().where(cat.tables.jobs.c.id == job.id).values(source=source))
-
-
-def test_origins_follow_an_undo_and_its_undo(base: kb.KnowledgeBase, articles: kb.Collection, tmp_path: Path) -> None:
-    old = articles.import_file(save(tmp_path / "one.jsonl", [article("kept"), article("edited"), article("other")]))
-    with_source(base, old, "feed")
-    come_from(base, "feed", {"kept": 1, "edited": 1}, old.id)
-    come_from(base, "elsewhere", {"other": 1}, "x")
-    articles.update("edited", rating=2.0)
-    rows = [article(key, body="Newer.") for key in ("kept", "edited", "other", "new")]
-    job = articles.import_file(save(tmp_path / "two.jsonl", rows))
-    with_source(base, job, "feed")
-    come_from(base, "feed", {"kept": 2, "edited": 3, "other": 2, "new": 1}, job.id)
-    undone = base.undo(job.id)
-    assert came_from(base) == {
-        ("feed", "kept", 3, undone.id),  # as the source gave it: in step
-        ("feed", "edited", 2, undone.id),  # as it was edited by hand: behind its revision 4
-        ("feed", "other", 3, undone.id),
-        ("elsewhere", "other", 3, undone.id),  # in step before the job, and again
-    }
-    assert undone.source == "feed"
-    redone = base.undo(undone.id)
-    assert {row for row in came_from(base) if row[0] == "feed"} == {
-        ("feed", "kept", 4, redone.id),
-        ("feed", "edited", 5, redone.id),
-        ("feed", "other", 4, redone.id),
-        ("feed", "new", 3, redone.id),
-    }
-
-
-def test_documents_of_a_source_that_come_back_belong_to_it(
-    base: kb.KnowledgeBase, articles: kb.Collection, tmp_path: Path
-) -> None:
-    articles.upsert(make(articles, "a1"))
-    job = articles.import_file(save(tmp_path / "in.jsonl", [article("a2")]))
-    with_source(base, job, "feed")
-    # As a synchronisation removes what has vanished.
-    from kb.write import remove
-
-    remove(articles.target(), ["a1"], job=job.id)
-    undone = base.undo(job.id)
-    assert (undone.counts, articles.keys()) == (Counts(read=1, new=1, removed=1), ["a1"])
-    assert came_from(base) == {("feed", "a1", 3, undone.id)}
 
 
 # Any history.

@@ -42,7 +42,7 @@ from kb.catalog.documents import (
 )
 from kb.catalog.engine import FILE_NAME, Catalog, copy_catalog, now, open_catalog
 from kb.catalog.filter_sql import to_sql
-from kb.catalog.job_changes import MAX_KEYS, JobChange, changes_of_job, follow_origins, keys_of_job, sources_of
+from kb.catalog.job_changes import MAX_KEYS, JobChange, changes_of_job, keys_of_job
 from kb.catalog.jobs import (
     Counts,
     Job,
@@ -70,11 +70,11 @@ from kb.catalog.lookup import (
     matching_seqs,
     seqs_of,
 )
+from kb.catalog.origin_changes import note_origins, origins_sources, set_back_origins, set_back_other_origins
 from kb.catalog.origins import (
     Origin,
     count_origins,
     find_origins,
-    forget_first_origins,
     forget_origins,
     save_origins,
     shared_origins,
@@ -143,9 +143,7 @@ __all__ = [
     "find_job",
     "find_origins",
     "first_chunks",
-    "follow_origins",
     "forget",
-    "forget_first_origins",
     "forget_origins",
     "forget_rejects",
     "found_chunks",
@@ -171,9 +169,11 @@ __all__ = [
     "matching_seqs",
     "next_change",
     "next_seq",
+    "note_origins",
     "now",
     "oldest",
     "open_catalog",
+    "origins_sources",
     "page_documents",
     "pending",
     "refusals",
@@ -186,8 +186,9 @@ __all__ = [
     "select_documents",
     "select_keys",
     "seqs_of",
+    "set_back_origins",
+    "set_back_other_origins",
     "shared_origins",
-    "sources_of",
     "stored_states",
     "to_sql",
     "touched_since",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
-from contextlib import contextmanager
+import weakref
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,13 +17,24 @@ from sqlalchemy import event
 
 from kb.catalog.filter_sql import register_functions
 from kb.catalog.tables import HEAD, catalog_info
+from kb.catalog.write_lock import WriteLock
 from kb.errors import DamagedError, LimitError, LockedError, NewerCatalogError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 FILE_NAME: Final = "catalog.sqlite3"
 _BUSY_SECONDS: Final = 5
+_LOOK_SECONDS: Final = 0.05
+
+
+@dataclass(slots=True)
+class _Joined:
+    """The transaction that writes: whose it is, and whether that thread may join it now."""
+
+    connection: sqlalchemy.Connection
+    thread: int
+    is_guarded: bool = False
 
 
 class Catalog:
@@ -33,16 +46,20 @@ class Catalog:
         path: The file.
         writing: Held by a write from its first look at the stored state to its commit.
         running: The ids of the jobs that run on it in this process.
+        suspended: The steps of imports that keep a transaction between them; those that ``shut`` ends.
+        is_closing: Whether such imports shall end at their next step.
         is_shut: Whether it refuses everything, because the knowledge base has been closed.
     """
 
     def __init__(self, path: Path) -> None:
         """Connect to an existing, migrated file; use ``open_catalog``."""
         self.path = path
-        self.writing = threading.RLock()
+        self.writing = WriteLock()
         self.running: set[str] = set()
+        self.suspended: weakref.WeakSet[Generator[object]] = weakref.WeakSet()
+        self.is_closing = False
         self.is_shut = False
-        self._joined = threading.local()
+        self._joined: _Joined | None = None
         self._engine = _engine(path)
         self._writer = self._engine.execution_options(kb_write=True)
 
@@ -52,8 +69,9 @@ class Catalog:
 
         Inside a transaction of this thread it is that one, with what it has written so far.
         """
-        if self.is_writing:
-            yield self._joined.connection
+        joined = self._own()
+        if joined is not None:
+            yield joined.connection
             return
         self._check_open()
         with translated_errors(self.path), self._engine.connect() as connection:
@@ -65,39 +83,42 @@ class Catalog:
 
         A write inside a write of the same thread joins it: both are committed by the outer one, or neither is.
         """
-        if self.is_writing:
-            if hasattr(self._joined, "guarded"):
+        joined = self._own()
+        if joined is not None:
+            if joined.is_guarded:
                 raise UsageError(
                     "an import with --atomic is going on in this thread",
                     unchanged="nothing was written",
                     hint="write when it has ended: until then it could take this back",
                 )
-            yield self._joined.connection
+            yield joined.connection
             return
-        self._check_open()
-        with self.writing, translated_errors(self.path), self._writer.begin() as connection:
-            self._joined.connection = connection
-            try:
-                yield connection
-            finally:
-                vars(self._joined).pop("connection", None)
+        with self.writing, translated_errors(self.path):
+            self._check_open()
+            with self._writer.begin() as connection:
+                self._joined = _Joined(connection, threading.get_ident())
+                try:
+                    yield connection
+                finally:
+                    self._joined = None
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
         """Let nobody join the transaction of this thread, while others than its owner have their turn."""
-        if not self.is_writing:
+        joined = self._own()
+        if joined is None:
             yield
             return
-        self._joined.guarded = True
+        joined.is_guarded = True
         try:
             yield
         finally:
-            vars(self._joined).pop("guarded", None)
+            joined.is_guarded = False
 
     @property
     def is_writing(self) -> bool:
         """Whether this thread is inside a transaction that writes."""
-        return hasattr(self._joined, "connection")
+        return self._own() is not None
 
     def analyse(self) -> None:
         """Let SQLite look at how the values are spread: without it, a range filter reads the whole collection."""
@@ -106,14 +127,33 @@ class Catalog:
             connection.exec_driver_sql("ANALYZE")
         self._engine.dispose()  # a connection learns of it when it is opened
 
+    def end_suspended(self) -> None:
+        """Wait until nobody is in the middle of a write; an import that keeps a transaction is rolled back.
+
+        The lock of those who write is the caller's from then on.
+        """
+        self.is_closing = True
+        while not self.writing.acquire(timeout=_LOOK_SECONDS):
+            self._close_suspended()
+        self._close_suspended()
+
+    def _close_suspended(self) -> None:
+        for steps in list(self.suspended):
+            # One that is being stepped says so, and ends by itself.
+            with suppress(ValueError):
+                steps.close()
+
     def shut(self) -> None:
-        """Wait until no other thread is in the middle of a write, and refuse everything from now on."""
-        with self.writing:
-            self.is_shut = True
+        """Refuse everything from now on."""
+        self.is_shut = True
 
     def close(self) -> None:
         """Close all connections; the write-ahead log is folded into the file."""
         self._engine.dispose()
+
+    def _own(self) -> _Joined | None:
+        joined = self._joined
+        return joined if joined is not None and joined.thread == threading.get_ident() else None
 
     def _check_open(self) -> None:
         # A thread that goes on after the closing would connect anew, and write without the lock.

@@ -99,6 +99,8 @@ class Job:
         position: How much of the input has been read as of the last commit, in bytes (rows for a data frame).
         total: How much there is, in the same unit; None when that is unknown.
         warnings: What looked wrong but was imported, one sentence each.
+        divided: How many of the documents that it gave new text are longer than one chunk.
+        most_chunks: The chunks of the longest of them; 0 when none is divided.
     """
 
     id: str
@@ -118,6 +120,8 @@ class Job:
     position: int = 0
     total: int | None = None
     warnings: tuple[str, ...] = ()
+    divided: int = 0
+    most_chunks: int = 0
 
     @classmethod
     def rehearsal(cls, collection: str, kind: str, request: str, who: str, source: str | None = None) -> Job:
@@ -177,6 +181,8 @@ def save_job(connection: Connection, job: Job) -> None:
             position=job.position,
             total=job.total,
             warnings=json.dumps(job.warnings, ensure_ascii=False),
+            divided=job.divided,
+            most_chunks=job.most_chunks,
             error=None if job.error is None else job.error[:_MAX_ERROR],
             **asdict(job.counts),
         )
@@ -286,4 +292,6 @@ def _job(row: Row[Any], alive: Collection[str] | None) -> Job:
         position=row.position,
         total=row.total,
         warnings=tuple(json.loads(row.warnings)),
+        divided=row.divided,
+        most_chunks=row.most_chunks,
     )

@@ -1,4 +1,4 @@
-"""Where documents came from: by source, the documents that its imports have seen. Only ``kb.ingest`` writes it."""
+"""Where documents came from: by source, the documents that its imports have seen."""
 
 from __future__ import annotations
 
@@ -93,12 +93,6 @@ def unseen_origins(connection: Connection, collection_id: int, source: str, *, j
     """Return what the source has brought before and not with the job, by id."""
     query = _query(collection_id, source).where(origins.c.job_id != job).order_by(origins.c.key)
     return [Origin(row.key, row.revision, row.fields_hash) for row in connection.execute(query)]
-
-
-def forget_first_origins(connection: Connection, collection_id: int, job: str) -> None:
-    """Take back that documents came from a source where a job alone has brought them from there."""
-    own = origins.c.collection_id == collection_id, origins.c.first_job_id == job, origins.c.job_id == job
-    connection.execute(delete(origins).where(*own))
 
 
 def forget_origins(connection: Connection, collection_id: int, source: str, keys: Sequence[str]) -> None:

@@ -161,6 +161,8 @@ jobs: Final = Table(
     Column("position", Integer, nullable=False, server_default="0"),
     Column("total", Integer),
     Column("warnings", Text, nullable=False, server_default="[]"),
+    Column("divided", Integer, nullable=False, server_default="0"),
+    Column("most_chunks", Integer, nullable=False, server_default="0"),
     CheckConstraint(
         "status IN ('running', 'done', 'partial', 'failed', 'interrupted', 'cancelled')", name="job_status"
     ),
@@ -176,6 +178,20 @@ origins: Final = Table(
     Column("fields_hash", LargeBinary, nullable=False),
     Column("job_id", Text, nullable=False),
     Column("first_job_id", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+origin_changes: Final = Table(
+    "origin_changes",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("revision", Integer),
+    Column("fields_hash", LargeBinary),
+    Column("origin_job_id", Text),
+    Column("first_job_id", Text),
+    Column("left_job_id", Text),
     sqlite_with_rowid=False,
 )
 

@@ -119,15 +119,13 @@ def undo(target: Target, job_id: str, *, force: bool) -> Job:
         undoing = cat.add_job(connection, collection.id, kind=KIND, request=request, who=target.who, source=job.source)
         # The index follows what has been committed, not what may still be rolled back.
         inner = replace(target, follow=lambda: None)
-        sources = cat.sources_of(connection, collection.id)
+        sources = cat.origins_sources(connection, collection.id, job.id)
         counts = Counts()
         for changes in _changes(connection, collection, job):
             undone = [change for change in changes if _fate(change) is not _Fate.AS_BEFORE]
             counts += _set_back(inner, undone, by=undoing)
-            cat.follow_origins(
-                connection, collection.id, undone, sources=sources, job_id=job.id, source=job.source, by=undoing.id
-            )
-        cat.forget_first_origins(connection, collection.id, job.id)
+            cat.set_back_origins(connection, collection.id, undone, sources=sources, job=job, by=undoing.id)
+        cat.set_back_other_origins(connection, collection.id, job=job.id, by=undoing.id)
         if job.status.is_resumable:
             cat.save_job(connection, replace(job, status=JobStatus.CANCELLED))
         seconds = time.monotonic() - began

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-from kb.catalog import JobStatus, save_job
+from kb.catalog import JobStatus, find_job, save_job
+from kb.errors import ConflictError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,17 +50,33 @@ def forget(storage: Path, job_id: str) -> None:
     (storage / FOLDER / job_id).unlink(missing_ok=True)
 
 
-def began(catalog: Catalog, job: Job) -> None:
+def began(catalog: Catalog, job: Job, *, is_resumed: bool) -> None:
     """Let it be known that a job runs in this process, and forget what was asked of an earlier run of it.
 
     Args:
         catalog: Its folder is the storage.
         job: As it is now; nothing is known of a rehearsal, whose id is empty.
+        is_resumed: Whether an earlier run of it was interrupted.
+
+    Raises:
+        ConflictError: Another thread has resumed, cancelled or undone it since it was looked at.
     """
-    if job.id:
-        forget(catalog.path.parent, job.id)
+    if not job.id:
+        return
+    with catalog.writing:
+        if is_resumed:
+            with catalog.read() as connection:
+                stored = find_job(connection, job.id, alive=set(catalog.running))
+            if stored is None or not stored.status.is_resumable or stored.counts != job.counts:
+                raise ConflictError(
+                    f"the job {job.id} has just been resumed, cancelled or undone by somebody else",
+                    unchanged="nothing was imported",
+                    hint=f"kb jobs show {job.id}",
+                )
+            forget(catalog.path.parent, job.id)
         with catalog.write() as connection:
             save_job(connection, job)
+        # Before anybody else may write: they would take it for lost.
         catalog.running.add(job.id)
 
 

@@ -127,7 +127,6 @@ def _write(run: Run, source: Source, batch: Batch) -> None:
     run.job = _after(run, batch, decided, outcome)
     if policy.atomic:
         run.kept_rejects += batch.rejects
-    _divided(run, outcome)
 
 
 def _rehearse(run: Run, batch: Batch) -> None:
@@ -139,9 +138,6 @@ def _rehearse(run: Run, batch: Batch) -> None:
         decided = _Decided(batch.documents, claims(run, connection, rendered))
     outcome = put(run.target, decided.writable(), rehearsal=rehearsal.texts)
     run.job = _after(run, batch, decided, outcome)
-    _divided(run, outcome)
-    if run.request.policy.source is not None:
-        rehearsal.keys.update(document.id for document in batch.documents)
     if rehearsal.outcomes is not None:
         actions = iter(outcome.actions)
         rehearsal.outcomes += [
@@ -158,9 +154,10 @@ def _after(run: Run, batch: Batch, decided: _Decided, outcome: Put) -> Job:
         read=rejected + left + conflicts, unchanged=left, conflicts=conflicts, rejected=rejected
     )
     seconds = time.monotonic() - run.began
-    return replace(run.job, counts=run.job.counts + counts, seconds=seconds)
-
-
-def _divided(run: Run, outcome: Put) -> None:
-    run.doubts.divided += outcome.divided
-    run.doubts.most_chunks = max(run.doubts.most_chunks, outcome.most_chunks)
+    return replace(
+        run.job,
+        counts=run.job.counts + counts,
+        seconds=seconds,
+        divided=run.job.divided + outcome.divided,
+        most_chunks=max(run.job.most_chunks, outcome.most_chunks),
+    )

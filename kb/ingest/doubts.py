@@ -54,8 +54,6 @@ class Doubts:
 
     def __init__(self, schema: Schema) -> None:
         """Start without any."""
-        self.divided = 0
-        self.most_chunks = 0
         self._texts = schema.template.names
         self._prose = tuple(name for name in self._texts if schema.fields[name].type is FieldType.TEXT)
         numeric = (FieldType.INT, FieldType.FLOAT)
@@ -91,11 +89,16 @@ class Doubts:
         if values:
             self._look_at_cells(stored, values, cells, at)
 
-    def sentences(self, place: Callable[[int], str]) -> tuple[str, ...]:
+    def sentences(self, place: Callable[[int], str], *, divided: int, most_chunks: int) -> tuple[str, ...]:
         """Return one sentence for each kind of doubt.
+
+        Every run of a job looks at all rows again, also at those that an earlier one has committed. What was divided is
+        known only of those that are written: the job itself counts them.
 
         Args:
             place: Says in words where something stands.
+            divided: How many documents are longer than one chunk.
+            most_chunks: The chunks of the longest of them.
         """
         said = [
             self._said(place, self._duplicates, f"the same text as an earlier row{self._compared()}", "both are in"),
@@ -109,10 +112,10 @@ class Doubts:
             ),
             *(self._mixed(name, kinds) for name, kinds in self._kinds.items()),
         ]
-        if self.divided:
+        if divided:
             said.append(
-                f"{_rows(self.divided)} longer than the model's window: the longest is divided into "
-                f"{self.most_chunks} chunks, nothing is cut off"
+                f"{_rows(divided)} longer than the model's window: the longest is divided into "
+                f"{most_chunks} chunks, nothing is cut off"
             )
         return tuple(sentence for sentence in said if sentence)
 

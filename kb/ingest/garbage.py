@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -11,16 +12,22 @@ if TYPE_CHECKING:
 
 _THRESHOLDS: Final = (50_000, 20, 100)
 
+_guard = threading.Lock()
+_before: list[tuple[int, int, int]] = []
+"""The thresholds of the process, once for each import that is running: they are the process's, not a thread's."""
+
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
     """Let the collector run seldom meanwhile: rows and documents form no cycles, and every batch makes many of them."""
-    before = gc.get_threshold()
-    if before[0] == 0:  # the caller has switched it off
-        yield
-        return
-    gc.set_threshold(*_THRESHOLDS)
+    with _guard:
+        _before.append(_before[0] if _before else gc.get_threshold())
+        if _before[0][0]:  # 0: the caller has switched the collector off
+            gc.set_threshold(*_THRESHOLDS)
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        with _guard:
+            last = _before.pop()
+            if not _before:
+                gc.set_threshold(*last)

@@ -84,6 +84,8 @@ def record_origins(run: Run, connection: Connection, rendered: Sequence[Rendered
         cat.Origin(one.id, states[one.id].revision, one.fields_hash) if claim is Claim.WRITE else before[one.id]
         for one, claim in zip(rendered, claimed, strict=True)
     ]
+    replaced = [one.key for one in new if one.key in before and one != before[one.key]]
+    cat.note_origins(connection, collection, source, replaced, job=run.job.id, left=run.job.id)
     cat.save_origins(connection, collection, source, new, job=run.job.id)
 
 
@@ -93,7 +95,8 @@ def vanished(run: Run, connection: Connection) -> list[cat.Origin]:
     if source is None:
         return []
     found = cat.unseen_origins(connection, run.target.collection.id, source, job=run.job.id)
-    return found if run.rehearsal is None else [one for one in found if one.key not in run.rehearsal.keys]
+    # What an earlier run of a resumed job has brought may since have been brought by another job, too.
+    return [one for one in found if hash(one.key) not in run.seen]
 
 
 def remove_vanished(run: Run) -> None:
@@ -129,6 +132,7 @@ def remove_vanished(run: Run) -> None:
         if run.rehearsal is None:
             with target.catalog.write() as connection:
                 remove(target, keys, job=run.job.id)
+                cat.note_origins(connection, target.collection.id, policy.source, forgotten, job=run.job.id, left=None)
                 cat.forget_origins(connection, target.collection.id, policy.source, forgotten)
                 cat.save_job(connection, replace(run.job, counts=counts))
         run.job = replace(run.job, counts=counts)

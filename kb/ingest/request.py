@@ -74,7 +74,7 @@ class Policy:
     """What an import does about rows that are wrong, in conflict, or gone.
 
     Attributes:
-        atomic: All rows or none.
+        atomic: All rows or none, in one transaction; its steps belong to one thread.
         max_errors: At more rejected rows than this the import stops; None for no bound.
         max_error_share: The same as a share of the rows read, in [0, 1].
         source: A name for where the rows come from; documents remember it.

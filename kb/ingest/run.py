@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from kb.errors import ConflictError, KBError, SourceChangedError, SourceError, U
 from kb.ingest.batches import batches, check_rejects
 from kb.ingest.cancelling import StopJobError, began, check, ended
 from kb.ingest.commit import commit
+from kb.ingest.ending import check_whole, closed, finish, stop
 from kb.ingest.garbage import rare_collections
 from kb.ingest.origins import check_source, remove_vanished, vanished
 from kb.ingest.plan import Outcome, Plan, check_plan
@@ -26,8 +27,6 @@ from kb.sources import check_same_shape, expand_inputs, open_frame, open_rejects
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
-
-    from sqlalchemy import Connection
 
     from kb.sources import Source
     from kb.write import Target
@@ -47,9 +46,12 @@ def import_files(
         rejects_folder: An existing folder.
         dry_run: Do everything but embed and write.
 
+    An atomic import keeps one transaction from its second step to its last: all its steps must be asked for by one
+    thread, which cannot write anything else meanwhile, and other threads wait. Closing or dropping it rolls back.
+
     Raises:
         SourceError: A file cannot be read as a whole; what was committed before it stays.
-        UsageError: The mapping or the policy does not fit.
+        UsageError: The mapping or the policy does not fit, or an atomic import was stepped by two threads.
         EncoderError: The model failed; what was committed before stays.
         ConflictError: A row is in conflict with an edit, or more has vanished than may be deleted.
     """
@@ -198,8 +200,16 @@ def _import(
     rehearsal: Rehearsal | None = None,
     resumed: Job | None = None,
 ) -> Generator[Progress]:
-    for run in _runs(target, request, sources, rejects_folder=rejects_folder, rehearsal=rehearsal, resumed=resumed):
-        yield _progress(run, sources)
+    runs = _runs(target, request, sources, rejects_folder=rejects_folder, rehearsal=rehearsal, resumed=resumed)
+    if request.policy.atomic:
+        target.catalog.suspended.add(runs)
+    has_ended = False
+    with closing(runs):
+        for run in runs:
+            has_ended = run.job.status is not JobStatus.RUNNING
+            yield _progress(run, sources)
+    if not has_ended:  # it was ended by closing the knowledge base between two steps
+        raise closed(run)
 
 
 def _runs(
@@ -216,52 +226,77 @@ def _runs(
     check_same_shape(sources)
     # Every input is checked before the first row of any is imported.
     columns = [resolve(schema, request.mapping, s.columns or None, name=s.name, textual=s.textual) for s in sources]
-    job = resumed or _new_job(target, request, dry_run=rehearsal is not None)
-    job = replace(job, total=_total(sources))
-    if resumed is not None and request.policy.atomic:
-        # Nothing of it is in: it starts again, and so do its rejects.
-        job = replace(job, counts=Counts(), position=0, rejects=None, rejects_bytes=0)
-        with target.catalog.write() as connection:
-            cat.forget_rejects(connection, job.id)
-    run = Run(target, request, job, rejects_folder, rehearsal, job.counts.read, time.monotonic() - job.seconds, sources)
-    if job.rejects is not None:
-        # What a killed run wrote after its last commit is cut off; its rows are read again.
-        run.writer = open_rejects(job.rejects, sources[0], resume_at=job.rejects_bytes)
-    began(target.catalog, job)
+    run = _new_run(target, request, sources, rejects_folder=rejects_folder, rehearsal=rehearsal, resumed=resumed)
     try:
+        _reopen_rejects(run, sources[0], is_resumed=resumed is not None)
         yield run
         with ExitStack() as whole:
             whole.enter_context(rare_collections())
-            if request.policy.atomic and rehearsal is None:
-                whole.enter_context(target.catalog.writing)
+            if run.is_whole:
                 whole.enter_context(target.catalog.write())
+                check_whole(run)
             for number, (source, its_columns) in enumerate(zip(sources, columns, strict=True)):
                 for batch in batches(run, source, its_columns, number=number):
                     commit(run, source, batch, sum(s.position for s in sources))
                     with target.catalog.guarded():
                         yield run
-                    check(target.catalog, job)
+                    check_whole(run)
+                    check(target.catalog, run.job)
                 source.check_unchanged()
             _complete(run, sources)
-        if request.policy.atomic and rehearsal is None:
+        if run.is_whole:
             target.follow()
-        _finish(run)
+        finish(run)
     except StopJobError as stopped:
-        _stop(run, stopped.status, None)
+        stop(run, stopped.status, None)
     except GeneratorExit:  # whoever ran the import has stopped asking for more
-        _stop(run, JobStatus.INTERRUPTED, None)
+        stop(run, JobStatus.INTERRUPTED, None)
         raise
     except KBError as error:
-        _stop(run, JobStatus.FAILED, str(error))
+        stop(run, JobStatus.FAILED, str(error))
         raise
     except BaseException as error:
-        _stop(run, JobStatus.INTERRUPTED, f"{type(error).__name__}: {error}")
+        stop(run, JobStatus.INTERRUPTED, f"{type(error).__name__}: {error}")
         raise
     finally:
-        ended(target.catalog, job)
+        ended(target.catalog, run.job)
         if run.writer is not None:
             run.writer.close()
     yield run
+
+
+def _new_run(
+    target: Target,
+    request: ImportRequest,
+    sources: list[Source],
+    *,
+    rejects_folder: Path,
+    rehearsal: Rehearsal | None,
+    resumed: Job | None,
+) -> Run:
+    """Return the state of a run that begins now, and let it be known that it does."""
+    job = resumed or _new_job(target, request, dry_run=rehearsal is not None)
+    began(target.catalog, job, is_resumed=resumed is not None)
+    job = replace(job, total=_total(sources))
+    if request.policy.atomic and not _is_in(job):
+        # It starts again, and so do its rejects.
+        job = replace(job, counts=Counts(), position=0, rejects=None, rejects_bytes=0, divided=0, most_chunks=0)
+    began_at = time.monotonic() - job.seconds
+    return Run(target, request, job, rejects_folder, rehearsal, job.counts.read, began_at, sources)
+
+
+def _reopen_rejects(run: Run, source: Source, *, is_resumed: bool) -> None:
+    """Go on with the rejects of an earlier run; what it wrote after its last commit is cut off, and read again."""
+    if is_resumed and run.is_whole and not _is_in(run.job):
+        with run.target.catalog.write() as connection:
+            cat.forget_rejects(connection, run.job.id)
+    if run.job.rejects is not None:
+        run.writer = open_rejects(run.job.rejects, source, resume_at=run.job.rejects_bytes)
+
+
+def _is_in(job: Job) -> bool:
+    """Return whether an atomic import was interrupted after its transaction; else it has counted rejects at most."""
+    return job.counts.read > job.counts.rejected
 
 
 def _complete(run: Run, sources: list[Source]) -> None:
@@ -283,49 +318,6 @@ def _complete(run: Run, sources: list[Source]) -> None:
         )
     check_source(run)
     remove_vanished(run)
-
-
-def _finish(run: Run) -> None:
-    counts = run.job.counts
-    if run.rehearsal is None and counts.read + counts.removed > counts.unchanged:
-        run.target.catalog.analyse()
-    _stop(run, JobStatus.PARTIAL if counts.rejected else JobStatus.DONE, None)
-
-
-def _stop(run: Run, status: JobStatus, error: str | None) -> None:
-    """Record the end of this run; the counts are the catalog's, whatever the last batch came to."""
-    seconds = time.monotonic() - run.began
-    warnings = run.doubts.sentences(run.place)
-    if run.rehearsal is not None or run.target.catalog.is_shut:  # whoever shut it has recorded the end
-        run.job = replace(run.job, status=status, error=error, seconds=seconds, warnings=warnings)
-        return
-    with run.target.catalog.write() as connection:
-        warnings += _refused_by_index(run, connection)
-        stored = cat.find_job(connection, run.job.id)
-        assert stored is not None
-        if run.kept_rejects and status is not JobStatus.DONE:
-            cat.add_rejects(connection, run.job.id, run.kept_rejects)
-            rejected = len(run.kept_rejects)
-            stored = replace(stored, counts=Counts(read=rejected, rejected=rejected))
-        run.job = replace(
-            stored,
-            status=status,
-            error=error,
-            seconds=seconds,
-            rejects=run.job.rejects,
-            total=run.job.total,
-            warnings=warnings,
-        )
-        cat.save_job(connection, run.job)
-
-
-def _refused_by_index(run: Run, connection: Connection) -> tuple[str, ...]:
-    refused = cat.refused_by_job(connection, run.target.collection.id, cat.VECTORS, run.job.id)
-    if not refused:
-        return ()
-    documents = "1 document" if len(refused) == 1 else f"{len(refused):,} documents"
-    first = f"first '{refused[0].key}' ({refused[0].reason})"
-    return (f"{documents} that the vector index does not take, {first}; stored, and compared exactly by every search",)
 
 
 def _new_job(target: Target, request: ImportRequest, *, dry_run: bool) -> Job:

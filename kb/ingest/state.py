@@ -31,13 +31,11 @@ class Rehearsal:
         texts: The hashes of the texts that would have been embedded.
         outcomes: What would become of every row that is no reject, in the order of the input; kept for a plan only.
         rejects: The rows that would be rejected, likewise.
-        keys: The ids that were read, where the documents of a source that are not among them have vanished.
     """
 
     texts: set[bytes] = field(default_factory=set)
     outcomes: list[Outcome] | None = None
     rejects: list[Reject] = field(default_factory=list)
-    keys: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -61,9 +59,10 @@ class Batch:
 class Run:
     """The state of one run of an import.
 
-    ``rehearsal`` is None unless it is a dry run; ``kept_rejects`` are those of an atomic import, which are recorded
-    after its transaction; ``cells`` names, for the present input, the column that fills each field; ``refused`` says
-    why a rehearsed sync would be refused.
+    ``rehearsal`` is None unless it is a dry run; ``seen`` has, by the hash of its id, where each document stands that
+    was read, also by an earlier run; ``kept_rejects`` are those of an atomic import, which are recorded after its
+    transaction; ``cells`` names, for the present input, the column that fills each field; ``refused`` says why a
+    rehearsed sync would be refused.
     """
 
     target: Target
@@ -100,6 +99,11 @@ class Run:
         number, line = divmod(at, 1 << _LINE_BITS)
         known = number == reading or len(self.sources) == 1
         return self.sources[number].place(line) + ("" if known else f" of {self.request.files[number]}")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is one transaction."""
+        return self.request.policy.atomic and self.rehearsal is None
 
     def __post_init__(self) -> None:
         """Look at rows by the schema of the collection."""

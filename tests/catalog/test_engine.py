@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from alembic.script import ScriptDirectory
 import kb
 from kb.catalog import Catalog, copy_catalog, engine, open_catalog
 from kb.catalog.tables import HEAD, catalog_info, metadata
-from kb.errors import DamagedError, LimitError, NewerCatalogError
+from kb.catalog.write_lock import WriteLock
+from kb.errors import DamagedError, LimitError, NewerCatalogError, UsageError
 from tests.conftest import CONFIG, make
 
 
@@ -331,3 +333,41 @@ def test_faults_B11_odd_paths_can_hold_a_catalog(tmp_path):
     catalog: Catalog = open_catalog(path, version="0.1.0")
     catalog.close()
     assert [p.name for p in folder.iterdir()] == ["catalog.sqlite3"]
+
+
+def test_who_waits_to_write_while_the_catalog_is_shut_does_not_write(path):
+    catalog = open_catalog(path, version="0.1.0")
+    errors = []
+
+    def write() -> None:
+        try:
+            with catalog.write():
+                pass
+        except UsageError as error:
+            errors.append(str(error))
+
+    catalog.end_suspended()
+    thread = threading.Thread(target=write)
+    thread.start()
+    catalog.shut()
+    catalog.writing.release()
+    thread.join()
+    assert errors == ["the knowledge base is closed"]
+    catalog.close()
+
+
+def test_the_lock_of_those_who_write_is_taken_several_times_and_released_by_any_thread():
+    lock = WriteLock()
+    found = []
+    with lock, lock:
+        thread = threading.Thread(target=lambda: found.append(lock.acquire(timeout=0)))
+        thread.start()
+        thread.join()
+    lock.acquire()
+    thread = threading.Thread(target=lock.release)
+    thread.start()
+    thread.join()
+    thread = threading.Thread(target=lambda: found.append(lock.acquire(timeout=0)))
+    thread.start()
+    thread.join()
+    assert found == [False, True]

@@ -1,0 +1,61 @@
+"""The lock of those who write."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+@dataclass
+class _Hold:
+    """Which thread has the lock, and how many times."""
+
+    thread: int
+    depth: int
+
+
+class WriteLock:
+    """A lock that one thread can take several times, and that any thread may release.
+
+    An import with ``--atomic`` keeps it between its steps: one that is abandoned ends in whatever thread collects the
+    garbage, where an ``RLock`` could not be released, and nobody could write any more.
+    """
+
+    def __init__(self) -> None:
+        """Begin free."""
+        self._lock = threading.Lock()
+        self._hold: _Hold | None = None
+
+    def acquire(self, timeout: float = -1) -> bool:
+        """Take it, and return whether that was possible within so many seconds; -1 waits for ever."""
+        hold = self._hold
+        if hold is not None and hold.thread == threading.get_ident():
+            hold.depth += 1
+            return True
+        if not self._lock.acquire(timeout=timeout):
+            return False
+        self._hold = _Hold(threading.get_ident(), 1)
+        return True
+
+    def release(self) -> None:
+        """Give it up once, as many times as it was taken."""
+        hold = self._hold
+        assert hold is not None
+        hold.depth -= 1
+        if not hold.depth:
+            self._hold = None
+            self._lock.release()
+
+    def __enter__(self) -> None:
+        """Take it."""
+        self.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it up."""
+        self.release()
