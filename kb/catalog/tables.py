@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The Alembic revision that this release reads and writes."""
 
 metadata: Final = MetaData()
