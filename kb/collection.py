@@ -8,11 +8,11 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from kb import curate, ingest
-from kb.errors import UsageError
+from kb.errors import QueryError, UsageError, nearest
 from kb.filters import check, parse
 from kb.ingest import FieldMapping, ImportRequest, Plan, Policy, Progress, UnknownColumns, last_of
 from kb.schema import Document, lookup_id
-from kb.search import Hits, Query, Report, Strategy, search
+from kb.search import Cut, Hits, Mode, Query, Report, Strategy, search
 from kb.sources import ExportFormat, Format, Reading
 from kb.wiring import Wiring
 from kb.write import Put, add, put
@@ -315,25 +315,42 @@ class Collection(Wiring):
         *,
         where: Filter | str | None = None,
         limit: int = 10,
+        mode: Mode | str = Mode.HYBRID,
         min_score: float | None = None,
+        max_score: float | None = None,
+        within: float | None = None,
+        autocut: bool = False,
+        offset: int = 0,
+        explain: bool = False,
     ) -> Hits:
-        """Return the documents nearest in meaning, best first, with the reason for their number in ``report``.
+        """Return the documents that answer a query, best first, with the reason for their number in ``report``.
 
         Args:
-            text: What to look for.
+            text: What to look for; in ``keyword`` and ``hybrid`` mode, words in double quotes are a phrase.
             where: A filter, as text or as an object.
             limit: The most hits; 1 to 1,000.
-            min_score: The lowest cosine similarity of a hit, in [-1, 1].
+            mode: ``semantic``: by meaning alone; ``keyword``: by words alone; ``hybrid``: by both.
+            min_score: The lowest cosine similarity of a hit, in [-1, 1]; in hybrid mode a document that holds all
+                words of a quoted phrase passes too.
+            max_score: The highest: leaves out near-copies of the query.
+            within: The lowest cosine as a share of the best one's, in (0, 1].
+            autocut: Stop at the largest jump of what the answer is ordered by.
+            offset: How many of the best hits to skip; offset and limit are 1,000 at most together.
+            explain: Let each hit say how its place came about.
 
         Raises:
             QueryError, FilterError: The text is blank, a number out of range, or the filter does not fit the schema.
             ModelMismatchError: The model is not the one that made the vectors.
         """
-        query = Query(text, self.filter(where), limit, min_score)
+        cut = Cut(min_score, max_score, within, autocut)
+        return self.ask(Query(text, self.filter(where), limit, _mode(mode), cut, offset, explain))
+
+    def ask(self, query: Query) -> Hits:
+        """Return the answer to a query; as ``search``."""
         place = self._place()
         if place is None:
-            report = Report(0, limit, 0, 0, min_score, None, Strategy.EXACT, 0.0)
-            return Hits(text, self.name, self.model, (), report)
+            report = Report(0, query.limit, 0, 0, 0, query.cut.min_score, None, Strategy.EXACT, 0.0, query.mode)
+            return Hits(query.text, self.name, self.model, (), report)
         return search(self._searching(*place), query)
 
     def filter(self, where: Filter | str | None) -> Filter | None:
@@ -349,3 +366,10 @@ class Collection(Wiring):
                 self._filters.clear()
             self._filters[where] = check(parse(where), self.schema)
         return self._filters[where]
+
+
+def _mode(mode: Mode | str) -> Mode:
+    try:
+        return Mode(mode)
+    except ValueError:
+        raise QueryError(f"there is no search mode '{mode}'", hint=nearest(str(mode), list(Mode))) from None

@@ -20,7 +20,8 @@ from kb.errors import FilterError, ModelMismatchError, QueryError
 from kb.filters import check, matches, parse
 from kb.index.lock import acquire
 from kb.search import cache as cache_module
-from kb.search import run as planner
+from kb.search import searchable
+from kb.search import semantic as planner
 from kb.search.cache import Scored, VectorCache, scored
 from kb.search.query import Rejected, Report, Strategy
 from kb.search.rank import Best, exact_scores, rank
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 
 MODEL: Final = HashingEncoder()
 WORDS: Final = [f"w{number}" for number in range(400)]
+
+
+def near(collection: kb.Collection, text: str, **options: Any) -> Any:
+    """Search by meaning alone."""
+    return collection.search(text, mode="semantic", **options)
 
 
 def embedded(collection: kb.Collection) -> tuple[list[Any], np.ndarray]:
@@ -65,7 +71,7 @@ def pairs(hits: Any) -> list[tuple[str, float]]:
 
 def check_exactly(collection: kb.Collection, text: str, **options: Any) -> Any:
     """Assert that an exact answer is the oracle's, with every figure of its report."""
-    hits = collection.search(text, **options)
+    hits = near(collection, text, **options)
     best, candidates, below = oracle(collection, text, **options)
     assert pairs(hits) == best
     report = hits.report
@@ -96,7 +102,7 @@ def test_the_score_is_the_cosine(five: kb.Collection) -> None:
     hits = check_exactly(five, "red apple pie")
     assert len(hits) == 5
     assert all(-1 <= hit.score <= 1 for hit in hits)
-    same = five.search("t red apple pie")[0]
+    same = near(five, "t red apple pie")[0]
     assert (same.id, same.score) == ("a1", 1.0)
 
 
@@ -107,7 +113,7 @@ def test_a_score_may_be_negative(five: kb.Collection) -> None:
 
 
 def test_a_printed_score_is_an_inclusive_bound(five: kb.Collection) -> None:
-    hits = five.search("red apple pie")
+    hits = near(five, "red apple pie")
     for number, hit in enumerate(hits, start=1):
         bounded = check_exactly(five, "red apple pie", min_score=float(f"{hit.score}"))
         assert len(bounded) >= number
@@ -116,7 +122,7 @@ def test_a_printed_score_is_an_inclusive_bound(five: kb.Collection) -> None:
 
 
 def test_the_bound_applies_before_the_limit(five: kb.Collection) -> None:
-    second = five.search("red apple pie")[1].score
+    second = near(five, "red apple pie")[1].score
     hits = check_exactly(five, "red apple pie", min_score=second, limit=1)
     assert (hits.report.below_min_score, hits.report.candidates) == (3, 5)
 
@@ -125,11 +131,11 @@ def test_the_bound_applies_before_the_limit(five: kb.Collection) -> None:
     ("report", "line"),
     [
         (
-            Report(3, 10, 27, 24, 0.62, Rejected("a9", 0.58), Strategy.EXACT, 4.1),
-            "returned 3 of 10 · 27 candidates · 24 below 0.62 · best rejected 0.58 · exact, 4 ms",
+            Report(3, 10, 27, 3, 24, 0.62, Rejected("a9", 0.58), Strategy.EXACT, 4.1),
+            "returned 3 of 10 · 27 candidates · 24 below 0.62 · best rejected 0.58 · semantic, exact, 4 ms",
         ),
-        (Report(10, 10, 50_000, 0, None, None, Strategy.CHROMA, 1.7), "returned 10 of 10 · 50,000 candidates · chroma, 2 ms"),
-        (Report(0, 5, 0, 0, 0.5, None, Strategy.CHROMA_WHERE, 0.0), "returned 0 of 5 · 0 candidates · 0 below 0.5 · chroma where, 0 ms"),
+        (Report(10, 10, 50_000, 50_000, 0, None, None, Strategy.CHROMA, 1.7), "returned 10 of 10 · 50,000 candidates · semantic, chroma, 2 ms"),
+        (Report(0, 5, 0, 0, 0, 0.5, None, Strategy.CHROMA_WHERE, 0.0), "returned 0 of 5 · 0 candidates · 0 below 0.5 · semantic, chroma where, 0 ms"),
     ],
 )  # fmt: skip
 def test_a_report_is_one_line(report: Report, line: str) -> None:
@@ -141,7 +147,7 @@ def test_a_document_is_found_once_by_its_best_chunk(articles: kb.Collection) -> 
     articles.upsert(
         make(articles, "long", body=f"{filler} needle haystack {filler}"), make(articles, "short", body="needle")
     )
-    hits = articles.search("needle haystack")
+    hits = near(articles, "needle haystack")
     assert sorted(h.id for h in hits) == ["long", "short"]
     assert hits.report.candidates == 2
     (long,) = (h for h in hits if h.id == "long")
@@ -158,8 +164,8 @@ def test_faults_G12_equal_scores_are_ordered_by_id(articles: kb.Collection) -> N
     ids = [f"d{number:03}" for number in range(150)]
     random.Random(0).shuffle(ids)
     articles.upsert(*[make(articles, id, title="same", body="same") for id in ids])
-    assert pairs(articles.search("same same", limit=20)) == [(f"d{n:03}", 1.0) for n in range(20)]
-    assert [h.id for h in articles.search("same", limit=150)] == sorted(ids)
+    assert pairs(near(articles, "same same", limit=20)) == [(f"d{n:03}", 1.0) for n in range(20)]
+    assert [h.id for h in near(articles, "same", limit=150)] == sorted(ids)
 
 
 def test_faults_G12_equal_scores_are_ordered_by_id_when_chroma_proposes(
@@ -169,14 +175,14 @@ def test_faults_G12_equal_scores_are_ordered_by_id_when_chroma_proposes(
     random.Random(0).shuffle(ids)
     articles.upsert(*[make(articles, id, title="same", body="same") for id in ids])
     lower(monkeypatch, scan=0, compare=0)
-    hits = articles.search("same same", limit=5)
+    hits = near(articles, "same same", limit=5)
     assert pairs(hits) == [(f"d{n:03}", 1.0) for n in range(5)]
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t\u3000"])
 def test_faults_G1_an_empty_query_is_refused(text: str, five: kb.Collection) -> None:
     with pytest.raises(QueryError) as raised:
-        five.search(text)
+        near(five, text)
     assert (str(raised.value), raised.value.hint) == (
         "the query is empty",
         "say what to look for; kb list shows documents without a query",
@@ -185,7 +191,7 @@ def test_faults_G1_an_empty_query_is_refused(text: str, five: kb.Collection) -> 
 
 def test_faults_G1_a_query_that_is_no_text_is_refused(five: kb.Collection) -> None:
     with pytest.raises(QueryError, match="^the query is not valid Unicode at character 2$"):
-        five.search("ab\udc00")
+        near(five, "ab\udc00")
 
 
 @pytest.mark.parametrize("text", ["a", "the", "…", "\x00\x1b]52;c\x07", "как дела", "🙂", "\u202eabc"])
@@ -195,18 +201,18 @@ def test_faults_G1_odd_queries_are_answered(text: str, five: kb.Collection) -> N
 
 
 def test_faults_G1_long_queries_are_cut_and_say_so(five: kb.Collection, encoder: FakeEncoder) -> None:
-    hits = five.search("apple " * 20_000)
+    hits = near(five, "apple " * 20_000)
     assert hits.report.notes == ("the query is 119,999 characters long; the first 2,000 were used",)
     assert [len(text) for text in encoder.queries] == [2_000]
     words = "apple " * 300
-    assert five.search(words).report.notes == ("the query has 300 tokens; the model reads the first 256",)
-    assert five.search("x" * 2_000).report.notes == ()
+    assert near(five, words).report.notes == ("the query has 300 tokens; the model reads the first 256",)
+    assert near(five, "x" * 2_000).report.notes == ()
 
 
 @pytest.mark.parametrize(("limit", "shown"), [(0, "0"), (-1, "-1"), (1_001, "1001"), (10**9, "1000000000")])
 def test_faults_G2_limits_out_of_range_are_refused(limit: int, shown: str, five: kb.Collection) -> None:
     with pytest.raises(QueryError) as raised:
-        five.search("apple", limit=limit)
+        near(five, "apple", limit=limit)
     assert str(raised.value) == f"limit must be from 1 to 1,000, not {shown}"
 
 
@@ -216,18 +222,18 @@ def test_faults_G2_any_limit_in_range_is_fine(limit: int, five: kb.Collection) -
 
 
 def test_faults_G3_an_empty_knowledge_base_answers_with_nothing(articles: kb.Collection) -> None:
-    hits = articles.search("anything", where="rating > 3", min_score=0.5)
+    hits = near(articles, "anything", where="rating > 3", min_score=0.5)
     assert list(hits) == []
-    assert hits.report == Report(0, 10, 0, 0, 0.5, None, Strategy.EXACT, 0.0)
+    assert hits.report == Report(0, 10, 0, 0, 0, 0.5, None, Strategy.EXACT, 0.0)
     articles.upsert(make(articles))
     articles.delete("a1")
-    hits = articles.search("anything", min_score=0.5)
+    hits = near(articles, "anything", min_score=0.5)
     assert (list(hits), hits.report.candidates, hits.report.below_min_score) == ([], 0, 0)
 
 
 def test_faults_G3_a_bad_filter_is_refused_also_by_an_empty_one(articles: kb.Collection) -> None:
     with pytest.raises(FilterError, match="categry"):
-        articles.search("anything", where='categry = "ml"')
+        near(articles, "anything", where='categry = "ml"')
 
 
 @pytest.mark.parametrize(
@@ -245,7 +251,7 @@ def test_faults_G8_bounds_at_the_ends_are_fine(bound: float, five: kb.Collection
 @pytest.mark.parametrize(("bound", "shown"), [(math.nan, "nan"), (1.001, "1.001"), (-1.5, "-1.5"), (math.inf, "inf")])
 def test_faults_G8_other_bounds_are_refused(bound: float, shown: str, five: kb.Collection) -> None:
     with pytest.raises(QueryError) as raised:
-        five.search("apple", min_score=bound)
+        near(five, "apple", min_score=bound)
     assert (str(raised.value), raised.value.hint) == (
         f"min_score must be from -1 to 1, not {shown}",
         "it is a cosine similarity: 1 is the same meaning, 0 is unrelated",
@@ -256,15 +262,15 @@ def test_faults_G10_deleted_text_is_not_found_now_or_later(root: Path, encoder: 
     with kb.open(root, encoders={"fake": encoder}) as base:
         articles = base.collection()
         articles.upsert(make(articles, "a1", body="secret recipe"), make(articles, "a2", body="other"))
-        assert articles.search("secret recipe")[0].id == "a1"
+        assert near(articles, "secret recipe")[0].id == "a1"
         articles.delete("a1")
-        assert [h.id for h in articles.search("secret recipe")] == ["a2"]
+        assert [h.id for h in near(articles, "secret recipe")] == ["a2"]
     with kb.open(root, encoders={"fake": encoder}) as base:
         assert [h.id for h in base.collection().search("secret recipe")] == ["a2"]
 
 
 def test_faults_G11_changed_text_is_found_by_its_new_words_only(five: kb.Collection) -> None:
-    five.search("red apple pie")
+    near(five, "red apple pie")
     five.update("a1", body="quantum chromodynamics")
     hits = check_exactly(five, "t quantum chromodynamics")
     assert (hits[0].id, hits[0].score, hits[0].text) == ("a1", 1.0, "t\n\nquantum chromodynamics")
@@ -276,7 +282,7 @@ def test_faults_D6_another_model_of_equal_dimension_is_refused(root: Path, encod
         base.collection().upsert(make(base.collection()))
     with kb.open(root, encoders={"fake": FakeEncoder(seed=1)}) as base:
         articles = base.collection()
-        for use in (lambda: articles.search("x"), lambda: articles.upsert(make(articles, "new"))):
+        for use in (lambda: near(articles, "x"), lambda: articles.upsert(make(articles, "new"))):
             with pytest.raises(ModelMismatchError) as raised:
                 use()
             assert str(raised.value).startswith(
@@ -287,7 +293,7 @@ def test_faults_D6_another_model_of_equal_dimension_is_refused(root: Path, encod
 
 
 def test_hits_are_a_sequence(five: kb.Collection) -> None:
-    hits = five.search("red apple pie", limit=3)
+    hits = near(five, "red apple pie", limit=3)
     assert len(hits) == 3
     assert [hit.id for hit in hits] == [hits[0].id, hits[1].id, hits[2].id]
     assert hits[:2] == (hits[0], hits[1])
@@ -311,18 +317,18 @@ def test_documents_are_of_the_declared_class_also_after_reopening(tmp_path: Path
             notes = base.collection("notes", Note, model="fake")
             notes.upsert(note)
             assert notes.get("n1") == note
-            assert notes.search("apple")[0].document == note
+            assert near(notes, "apple")[0].document == note
 
 
 def test_hits_become_a_frame(five: kb.Collection) -> None:
-    hits = five.search("red apple pie", limit=2)
+    hits = near(five, "red apple pie", limit=2)
     frame = hits.to_frame()
     fields = ["title", "body", "category", "published", "author", "tags", "rating"]
     assert list(frame.columns) == ["id", "score", "text", "chunk", *fields]
     assert frame[["id", "score", "chunk", "rating"]].values.tolist() == [
         [hit.id, hit.score, hit.chunk, hit.document.rating] for hit in hits  # type: ignore[attr-defined]
     ]  # fmt: skip
-    empty = five.search("red", where="rating > 9").to_frame()
+    empty = near(five, "red", where="rating > 9").to_frame()
     assert (len(empty), list(empty.columns)) == (0, ["id", "score", "text", "chunk"])
 
 
@@ -333,7 +339,7 @@ def lower(monkeypatch: pytest.MonkeyPatch, *, scan: int, compare: int, memory: i
     """Make a small collection look large to the planner."""
     monkeypatch.setattr(planner, "SMALL", scan)
     monkeypatch.setattr(planner, "SCANNABLE", scan)
-    monkeypatch.setattr(planner, "NARROW", compare)
+    monkeypatch.setattr(searchable, "NARROW", compare)
     if memory is not None:
         monkeypatch.setattr(cache_module, "MAX_BYTES", memory)
 
@@ -414,14 +420,14 @@ def test_what_a_filter_matched_is_forgotten_with_the_next_write(
     five: kb.Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def good() -> set[str]:
-        return {hit.id for hit in five.search("apple", where="rating >= 4")}
+        return {hit.id for hit in near(five, "apple", where="rating >= 4")}
 
     assert (good(), good()) == ({"a4", "a5"}, {"a4", "a5"})
     five.update("a1", rating=5.0)
     assert good() == {"a1", "a4", "a5"}
     five.delete("a4")
     assert good() == {"a1", "a5"}
-    monkeypatch.setattr(planner, "MAX_MATCHES", 0)
+    monkeypatch.setattr(searchable, "MAX_MATCHES", 0)
     assert good() == {"a1", "a5"}
 
 
@@ -434,7 +440,7 @@ def test_a_scan_compares_all(large: kb.Collection, monkeypatch: pytest.MonkeyPat
 
 def check_chroma(large: kb.Collection, strategy: Strategy, text: str, **options: Any) -> None:
     """Assert exact scores in the right order, and hardly a hit missing: the index is approximate, P9 asks for 0.95."""
-    hits = large.search(text, **options)
+    hits = near(large, text, **options)
     best, candidates, below = oracle(large, text, **options)
     every, _, _ = oracle(large, text, options.get("where"), limit=5_000)
     assert set(pairs(hits)) <= set(every)
@@ -482,15 +488,15 @@ def test_a_filter_never_starves_the_result(
 ) -> None:
     lower(monkeypatch, scan=0, compare=0, memory=memory)
     for where, count in ((FILTERS[0], 6), ("rating > 100", 0)):
-        hits = large.search("w9 w8", where=where)
+        hits = near(large, "w9 w8", where=where)
         assert pairs(hits) == oracle(large, "w9 w8", where)[0]
         assert (len(hits), hits.report.candidates) == (count, count)
 
 
 def test_faults_G12_pages_of_one_order(large: kb.Collection) -> None:
-    hundred = pairs(large.search("equal words here", limit=100))
+    hundred = pairs(near(large, "equal words here", limit=100))
     for limit in (1, 7, 30, 99):
-        assert pairs(large.search("equal words here", limit=limit)) == hundred[:limit]
+        assert pairs(near(large, "equal words here", limit=limit)) == hundred[:limit]
 
 
 @pytest.mark.parametrize("memory", [None, 0])

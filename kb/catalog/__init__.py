@@ -95,6 +95,7 @@ from kb.catalog.queue import (
     refuse,
     refused_by_job,
 )
+from kb.catalog.samples import Sample, draw_sample, find_sample, save_sample
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
 from kb.catalog.walk import walk
 
@@ -118,6 +119,7 @@ __all__ = [
     "Refusal",
     "Reject",
     "Revision",
+    "Sample",
     "Sort",
     "StoredChunk",
     "StoredCollection",
@@ -137,11 +139,13 @@ __all__ = [
     "count_origins",
     "current_change",
     "delete_documents",
+    "draw_sample",
     "enqueue",
     "enqueue_all",
     "find_collection",
     "find_job",
     "find_origins",
+    "find_sample",
     "first_chunks",
     "forget",
     "forget_origins",
@@ -183,6 +187,7 @@ __all__ = [
     "replace_schema",
     "save_job",
     "save_origins",
+    "save_sample",
     "select_documents",
     "select_keys",
     "seqs_of",

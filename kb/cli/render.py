@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 import unicodedata
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -171,7 +172,17 @@ def counted(number: int, noun: str) -> str:
 
 def hit_object(hit: Hit) -> dict[str, Any]:
     """Return a hit as a JSON object."""
-    return {"id": hit.id, "score": hit.score, "text": hit.text, "chunk": hit.chunk, "fields": present(hit.fields)}
+    made = {
+        "id": hit.id,
+        "score": hit.score,
+        "rank_score": hit.rank_score,
+        "text": hit.text,
+        "chunk": hit.chunk,
+        "fields": present(hit.fields),
+    }
+    if hit.explanation is not None:
+        made["explanation"] = asdict(hit.explanation)
+    return made
 
 
 def hits_object(hits: Hits) -> dict[str, Any]:
@@ -192,8 +203,13 @@ def report_object(report: Report) -> dict[str, Any]:
         "returned": report.returned,
         "limit": report.limit,
         "candidates": report.candidates,
+        "passed": report.passed,
         "below_min_score": report.below_min_score,
+        "min_score": report.min_score,
+        "above_max_score": report.above_max_score,
+        "after_jump": report.after_jump,
         "best_rejected": None if best is None else {"id": best.id, "score": best.score},
+        "mode": str(report.mode),
         "strategy": str(report.strategy),
         "milliseconds": report.milliseconds,
         "degraded": report.degraded,

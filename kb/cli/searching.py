@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from kb.evaluate import Comparison
     from kb.schema import Field
-    from kb.search import Hits
+    from kb.search import Explanation, Hits, Leg
 
 
 @click.command()
@@ -23,25 +23,63 @@ if TYPE_CHECKING:
     "--where", metavar="FILTER", help="Only documents that satisfy it, e.g. 'rating >= 4 and tags has \"sql\"'."
 )
 @click.option("-k", "--limit", metavar="N", type=int, default=10, show_default=True, help="The most hits; 1 to 1000.")
+@click.option("--offset", metavar="N", type=int, default=0, help="Skip the best N hits: the next page.")
+@click.option(
+    "--mode",
+    type=click.Choice(["semantic", "keyword", "hybrid"]),
+    default="hybrid",
+    show_default=True,
+    help="Order by meaning, by words, or by both.",
+)
 @click.option("--min-score", metavar="X", type=float, help="The lowest cosine similarity of a hit, from -1 to 1.")
+@click.option("--max-score", metavar="X", type=float, help="The highest: leaves out near-copies of QUERY.")
+@click.option("--within", metavar="R", type=float, help="The lowest score as a share of the best, e.g. 0.9.")
+@click.option("--autocut", is_flag=True, help="Stop at the largest jump.")
+@click.option("--explain", is_flag=True, help="Say of each hit how its place came about.")
 @raw_cells
 @shared
-def search(options: Shared, query: str, where: str | None, limit: int, min_score: float | None, raw: bool) -> None:
-    """Find the documents nearest in meaning to QUERY, best first.
+def search(
+    options: Shared,
+    query: str,
+    where: str | None,
+    limit: int,
+    offset: int,
+    mode: str,
+    min_score: float | None,
+    max_score: float | None,
+    within: float | None,
+    autocut: bool,
+    explain: bool,
+    raw: bool,
+) -> None:
+    """Find the documents that answer QUERY, best first.
 
-    The score is the cosine similarity of the query and a document's best
-    chunk: 1 is the same meaning, 0 is unrelated. A line on stderr says why the
-    answer has the length it has; no hit at all is a normal answer.
+    They are ordered by meaning and words together; "quoted words" in QUERY are
+    a phrase. In every mode the score is the cosine similarity of the query and
+    a document's best chunk: 1 is the same meaning, 0 is unrelated. A line on
+    stderr says why the answer has the length it has; no hit at all is a normal
+    answer.
 
     \b
     Examples:
       kb search "how do transformers pay attention" -k 5
-      kb search "slow queries" --where 'tags has "sql"' --min-score 0.35
+      kb search '"slow queries"' --where 'tags has "sql"' --min-score 0.35
     """
     check_raw(options, raw=raw)
     with options.open() as base:
         collection = options.pick(base)
-        hits = collection.search(query, where=where, limit=limit, min_score=min_score)
+        hits = collection.search(
+            query,
+            where=where,
+            limit=limit,
+            offset=offset,
+            mode=mode,
+            min_score=min_score,
+            max_score=max_score,
+            within=within,
+            autocut=autocut,
+            explain=explain,
+        )
         schema = collection.schema
         # What the text shows already is not shown again beside it.
         facets = {name for name, f in schema.fields.items() if f.is_metadata and name not in schema.template.names}
@@ -137,9 +175,27 @@ def _print_hits(hits: Hits, facets: set[str]) -> None:
         ]
         if facts:
             shown.append("\n" + " · ".join(facts), style="not bold dim")
+        if hit.explanation is not None:
+            shown.append("\n" + _explained(hit.explanation), style="not bold italic")
         made.add_row(f"{hit.score:.3f}", render.short(hit.id, render.MAX_ID), shown)
     if hits:
         render.console().print(made)
+
+
+def _explained(explanation: Explanation) -> str:
+    """Return on one line how a hit's place came about."""
+    legs = (("semantic", explanation.semantic), ("keyword", explanation.keyword))
+    parts = [f"{name} {_leg(leg)}" for name, leg in legs if leg is not None]
+    if explanation.words:
+        parts.append("words: " + ", ".join(explanation.words))
+    return " · ".join(parts)
+
+
+def _leg(leg: Leg) -> str:
+    place = "" if leg.rank is None else f" (place {leg.rank})"
+    if leg.weight == 1.0:
+        return f"{leg.score:.3f}{place}"
+    return f"{leg.score:.3f}{place}, {leg.standard:+.2f} deviations × {leg.weight:g}"
 
 
 def _print_comparison(comparison: Comparison) -> None:

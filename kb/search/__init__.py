@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 from kb.search.cache import VectorCache
-from kb.search.query import Hit, Hits, Query, Rejected, Report, Strategy
-from kb.search.run import Searchable, search
+from kb.search.cut import Cut
+from kb.search.query import Explanation, Hit, Hits, Leg, Mode, Query, Rejected, Report, Strategy
+from kb.search.run import search
+from kb.search.searchable import Searchable
 
-__all__ = ["Hit", "Hits", "Query", "Rejected", "Report", "Searchable", "Strategy", "VectorCache", "search"]
+__all__ = [
+    "Cut",
+    "Explanation",
+    "Hit",
+    "Hits",
+    "Leg",
+    "Mode",
+    "Query",
+    "Rejected",
+    "Report",
+    "Searchable",
+    "Strategy",
+    "VectorCache",
+    "search",
+]

@@ -1,0 +1,113 @@
+"""What every mode ends in: documents in their places, and why there are so many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kb import catalog as cat
+from kb.search.cut import largest_jump
+from kb.search.query import Hit, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kb.search.query import Explanation, Strategy
+    from kb.search.rank import Best
+    from kb.search.searchable import Asked
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A document with what the answer is ordered by."""
+
+    best: Best
+    rank_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a mode has found, before it is ordered and cut.
+
+    Attributes:
+        placed: Documents that no bound keeps out: all that can be among the best that were asked for.
+        candidates, passed, above: As in the report.
+        bound: The lower bound that applied, or None.
+        rejected: The best document below the bound, or None.
+        strategy: How the candidates were found.
+        explain: Returns how a document's place came about, given its text.
+        degraded: Why the answer did not come from the indexes, or None.
+    """
+
+    placed: Sequence[Placed]
+    candidates: int
+    passed: int
+    above: int
+    bound: float | None
+    rejected: Best | None
+    strategy: Strategy
+    explain: Callable[[Placed, str], Explanation]
+    degraded: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The hits of one page of an answer.
+
+    Attributes:
+        hits: Best first, equal scores by id.
+        after_jump: How many more there would be without ``autocut``.
+    """
+
+    hits: tuple[Hit, ...]
+    after_jump: int
+
+
+def turn_page(one: Asked, answer: Answer) -> Page:
+    """Order an answer, cut it, and read the documents that it shows."""
+    query = one.query
+    ordered = _ordered(one, answer.placed, query.reach)
+    kept = ordered
+    if query.cut.autocut:
+        # One hit more than is shown: the jump may come right after the last one.
+        kept = ordered[: largest_jump([placed.rank_score for placed in ordered[: query.reach + 1]])]
+    shown = kept[query.offset : query.reach]
+    without = len(ordered[query.offset : query.reach])
+    return Page(tuple(_hits(one, answer, shown)), without - len(shown))
+
+
+def _ordered(one: Asked, placed: Sequence[Placed], reach: int) -> list[Placed]:
+    """Return the best so many documents, and one more; equal scores by id."""
+    by_score = sorted(placed, key=lambda p: -p.rank_score)
+    if len(by_score) > reach + 1:
+        last = by_score[reach].rank_score
+        by_score = [p for p in by_score if p.rank_score >= last]
+    keys = cat.keys_of(one.connection, [p.best.seq for p in by_score])
+    return sorted(by_score, key=lambda p: (-p.rank_score, keys[p.best.seq]))[: reach + 1]
+
+
+def _hits(one: Asked, answer: Answer, shown: Sequence[Placed]) -> list[Hit]:
+    schema = one.on.collection.schema
+    found = cat.found_chunks(one.connection, [(p.best.seq, p.best.chunk) for p in shown])
+    hits = []
+    for placed in shown:
+        chunk = found[placed.best.seq]
+        hits.append(
+            Hit(
+                chunk.key,
+                placed.best.score,
+                chunk.text[chunk.start : chunk.end].strip(),
+                placed.best.chunk,
+                schema.load(chunk.key, chunk.fields),
+                placed.rank_score,
+                answer.explain(placed, chunk.text) if one.query.explain else None,
+            )
+        )
+    return hits
+
+
+def best_rejected(one: Asked, answer: Answer) -> Rejected | None:
+    """Return the best document below the bound by its id, or None."""
+    if answer.rejected is None:
+        return None
+    return Rejected(cat.keys_of(one.connection, [answer.rejected.seq])[answer.rejected.seq], answer.rejected.score)

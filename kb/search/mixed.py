@@ -1,0 +1,216 @@
+"""Keyword and hybrid search: documents by their words, and by words and meaning together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from kb.index import WordMatches
+from kb.search.answer import Answer, Placed
+from kb.search.cut import Cut
+from kb.search.fusion import fuse
+from kb.search.query import Explanation, Leg, Strategy
+from kb.search.rank import rank
+from kb.search.semantic import Wanted, find_nearest, score_documents
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kb.index import OpenWords, WordIndex, WordQuery
+    from kb.search.fusion import Fused, FusedLeg
+    from kb.search.rank import Best
+    from kb.search.searchable import Asked
+    from kb.search.semantic import Found
+
+DEPTH: Final = 200
+"""How many documents each leg of a hybrid search names, while no more than a quarter of it is asked for."""
+
+DEEP: Final = 4_000
+"""How many for later pages."""
+
+
+def find_keyword(one: Asked) -> Answer:
+    """Return documents that hold a word of the query, and every quoted phrase, by BM25."""
+    opened = one.on.words(one.connection)
+    words = opened.index
+    asked = words.parse(one.query.text)
+    found = _matches(one, words, asked, one.query.reach + one.query.cut.autocut)
+    scores = dict(zip(found.seqs.tolist(), found.scores.tolist(), strict=True))
+    places = _places(found.seqs)
+    cosines = score_documents(one, found.seqs.tolist())
+    ranking = one.rank(cosines, limit=max(1, len(scores)), verified=True)
+
+    def explain(placed: Placed, text: str) -> Explanation:
+        score = placed.rank_score
+        leg = Leg(score, places[placed.best.seq], 0.0, 1.0, score, 1.0)
+        return Explanation(None, leg, words.matched(asked, text))
+
+    passed = found.total - ranking.above if ranking.bound is None else ranking.passed
+    return Answer(
+        [Placed(best, scores[best.seq]) for best in ranking.best],
+        found.total,
+        passed,
+        ranking.above,
+        ranking.bound,
+        ranking.rejected,
+        Strategy.WORDS,
+        explain,
+        opened.degraded,
+    )
+
+
+def find_hybrid(one: Asked, *, may_use_index: bool) -> Answer:
+    """Return documents by the fused scores of both legs.
+
+    Each leg names its best documents; every one of them then gets both scores, exactly. A document passes the lower
+    bound by its cosine, or by holding all words of a quoted phrase.
+
+    Raises:
+        DamagedError, LockedError: The index of vectors cannot be asked.
+    """
+    depth = DEPTH if 4 * one.query.reach <= DEPTH else DEEP
+    near = find_nearest(one, Wanted(depth, bounded=False), may_use_index=may_use_index)
+    opened = one.on.words(one.connection)
+    words = opened.index
+    asked = words.parse(one.query.text)
+    named = _named(one, words, asked, depth)
+    union = _union(one, near, named)
+    bm25 = _scores_of(words, asked, named, [best.seq for best in union])
+    fused = fuse(
+        np.array([best.score for best in union]),
+        bm25,
+        sample=one.on.sample(one.connection) @ one.vector,
+        named=named.scores,
+        matching=named.total,
+        documents=words.documents,
+    )
+    placed = [Placed(best, score) for best, score in zip(union, fused.scores.tolist(), strict=True)]
+    return _bounded(one, near, placed, _Explainer(words, asked, placed, fused), opened)
+
+
+class _Explainer:
+    """Says of a hit how its place came about."""
+
+    def __init__(self, words: WordIndex, asked: WordQuery, placed: Sequence[Placed], fused: Fused) -> None:
+        self._words = words
+        self._asked = asked
+        self._fused = fused
+        self._rows = {p.best.seq: row for row, p in enumerate(placed)}
+
+    def __call__(self, placed: Placed, text: str) -> Explanation:
+        row = self._rows[placed.best.seq]
+        legs = (self._leg(part, row) for part in (self._fused.semantic, self._fused.keyword))
+        return Explanation(*legs, self._words.matched(self._asked, text))
+
+    @staticmethod
+    def _leg(part: FusedLeg, row: int) -> Leg:
+        score = float(part.scores[row])
+        rank = int(np.count_nonzero(part.scores > score)) + 1
+        return Leg(score, rank, part.mean, part.deviation, float(part.standard[row]), part.weight)
+
+
+def _bounded(
+    one: Asked, near: Found, placed: Sequence[Placed], explain: _Explainer, opened: OpenWords
+) -> Answer:
+    """Leave out what a bound keeps out, and count it.
+
+    Every document that was compared is a candidate; those that pass by a phrase alone are counted with those that reach
+    the bound.
+    """
+    cut = one.query.cut
+    if cut == Cut(autocut=cut.autocut):
+        ranking = near.ranking
+        return Answer(
+            placed, near.candidates, near.candidates, 0, None, None, near.strategy, explain, opened.degraded
+        )
+    ranking = one.rank(near.scored, limit=1, verified=near.verified)
+    bound = -1.0 if ranking.bound is None else ranking.bound
+    top = 1.0 if cut.max_score is None else cut.max_score
+    excused = _excused(one, opened.index, bound)
+    kept = [p for p in placed if p.best.score <= top and (p.best.score >= bound or p.best.seq in excused)]
+    passed = ranking.passed if ranking.bound is not None else near.candidates - ranking.above
+    below = {seq for seq, score in excused.items() if score < bound}
+    rejected = max(
+        (p.best for p in placed if p.best.score < bound and p.best.seq not in below),
+        key=lambda best: best.score,
+        default=None,
+    )
+    return Answer(
+        kept, near.candidates, passed + len(below), ranking.above, ranking.bound, rejected, near.strategy, explain,
+        opened.degraded,
+    )
+
+
+def _excused(one: Asked, words: WordIndex, bound: float) -> dict[int, float]:
+    """Return the documents that hold all words of a quoted phrase, with their cosines: a bound does not apply to them."""
+    phrases = words.parse(one.query.text).phrases
+    if not phrases or bound <= -1.0:
+        return {}
+    seqs = set[int]().union(*(words.holding(phrase, among=one.narrow()) for phrase in phrases))
+    seqs = one.matching(sorted(seqs)) if seqs else set()
+    return {best.seq: best.score for best in _scored(one, sorted(seqs))}
+
+
+def _scored(one: Asked, seqs: Sequence[int]) -> list[Best]:
+    """Return documents with their exact cosines."""
+    if not seqs:
+        return []
+    return rank(one.vector, score_documents(one, seqs), limit=len(seqs)).best
+
+
+def _union(one: Asked, near: Found, named: WordMatches) -> list[Best]:
+    known = {best.seq for best in near.ranking.best}
+    return [*near.ranking.best, *_scored(one, [seq for seq in named.seqs.tolist() if seq not in known])]
+
+
+def _scores_of(words: WordIndex, asked: WordQuery, named: WordMatches, seqs: Sequence[int]) -> np.ndarray:
+    """Return BM25 of documents, shape (n,); 0 where no word matches."""
+    known = dict(zip(named.seqs.tolist(), named.scores.tolist(), strict=True))
+    if named.total > len(named.seqs):
+        others = [seq for seq in seqs if seq not in known]
+        known.update(zip(others, words.score(asked, others).tolist(), strict=True))
+    return np.array([known.get(seq, 0.0) for seq in seqs])
+
+
+def _named(one: Asked, words: WordIndex, asked: WordQuery, depth: int) -> WordMatches:
+    """Return the best documents by their words that satisfy the filter."""
+    narrow = one.narrow()
+    if narrow is not None or one.query.filter is None:
+        return _existing(one, words.search(asked, depth, among=narrow))
+    more = depth
+    while True:
+        found = words.search(asked, more)
+        kept = _existing(one, found)
+        if len(kept.seqs) >= depth or len(found.seqs) >= found.total:
+            return kept
+        more *= 8
+
+
+def _existing(one: Asked, found: WordMatches) -> WordMatches:
+    """Keep the documents that satisfy the filter in this snapshot; the index may be a write ahead."""
+    seqs = found.seqs.tolist()
+    kept = one.matching(seqs) if seqs else set()
+    if len(kept) == len(seqs):
+        return found
+    mask = np.array([seq in kept for seq in seqs])
+    return WordMatches(found.seqs[mask], found.scores[mask], found.total)
+
+
+def _matches(one: Asked, words: WordIndex, asked: WordQuery, reach: int) -> WordMatches:
+    """Return what keyword search shows, and how many documents that satisfy the filter match in all.
+
+    With a bound, or a filter that many documents satisfy, all that match are looked at: they are counted.
+    """
+    narrow = one.narrow()
+    every = one.query.cut != Cut(autocut=one.query.cut.autocut) or (narrow is None and one.query.filter is not None)
+    limit = max(1, words.documents) if every else reach
+    found = _existing(one, words.search(asked, limit, among=narrow, all_phrases=True))
+    if not every and len(found.seqs) < found.total and found.scores[-1] == found.scores[reach - 1]:
+        # Equal scores are ordered by id: all that tie with the last one are needed.
+        found = _existing(one, words.search(asked, words.documents, among=narrow, all_phrases=True))
+    return WordMatches(found.seqs, found.scores, len(found.seqs) if every else found.total)
+
+
+def _places(seqs: np.ndarray) -> dict[int, int]:
+    return {seq: place for place, seq in enumerate(seqs.tolist(), 1)}
