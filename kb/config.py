@@ -21,10 +21,17 @@ if TYPE_CHECKING:
 FILE_NAME: Final = "config.toml"
 DEFAULT_MODEL: Final = "all-MiniLM-L6-v2"
 DEFAULT_STORAGE: Final = ".kb"
+DEFAULT_LANGUAGE: Final = "english"
+LANGUAGES: Final = (
+    *("none", "arabic", "danish", "dutch", "english", "finnish", "french", "german", "greek", "hungarian", "italian"),
+    *("norwegian", "portuguese", "romanian", "russian", "spanish", "swedish", "tamil", "turkish"),
+)
+"""Whose words the index of words can reduce to their stems; ``none`` leaves them as they are."""
+
 MAX_CONFIG_BYTES: Final = 1024 * 1024
 
 _FIELD_KEYS: Final = ("type", "required", "choices", "min", "max", "default", "separator")
-_COLLECTION_KEYS: Final = ("model", "key", "text", "chunk_tokens", "chunk_overlap", "fields")
+_COLLECTION_KEYS: Final = ("model", "key", "text", "chunk_tokens", "chunk_overlap", "language", "fields")
 _MODEL_KEYS: Final = ("path", "revision", "query_prompt", "document_prompt")
 
 
@@ -47,12 +54,14 @@ class CollectionSettings:
         model: The model id.
         chunk_tokens: The most tokens of one embedded text; None for what the model's window allows, 256 at most.
         chunk_overlap: How many tokens of the previous chunk are embedded before a chunk; None for 32.
+        language: Of the documents; one of ``LANGUAGES``.
     """
 
     schema: Schema
     model: str = DEFAULT_MODEL
     chunk_tokens: int | None = None
     chunk_overlap: int | None = None
+    language: str = DEFAULT_LANGUAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +152,17 @@ def check_collection_name(name: str) -> str:
     return name
 
 
+def check_language(language: str, where: str) -> str:
+    """Return the language when words can be reduced to their stems in it, or it is ``none``.
+
+    Raises:
+        ConfigError: It is another; the message names the place.
+    """
+    if language not in LANGUAGES:
+        raise ConfigError(f"{where} there are no stems of the language '{language}'", hint=nearest(language, LANGUAGES))
+    return language
+
+
 def field_from_declaration(name: str, declaration: object, where: str) -> Field:
     """Return the field that ``name = "str"`` or ``name = { type = "str", … }`` declares.
 
@@ -226,7 +246,7 @@ def _collection(name: str, raw: dict[str, Any], path: Path) -> CollectionSetting
     where = f"{path}: [collections.{name}]"
     check_collection_name(name)
     only(raw, _COLLECTION_KEYS, path, f"collections.{name}")
-    for key in ("model", "key", "text"):
+    for key in ("model", "key", "text", "language"):
         if key in raw and (not isinstance(raw[key], str) or not raw[key]):
             raise wrong(path, f"collections.{name}.{key}", "a string", raw[key])
     for key in ("chunk_tokens", "chunk_overlap"):
@@ -243,7 +263,8 @@ def _collection(name: str, raw: dict[str, Any], path: Path) -> CollectionSetting
     model = raw.get("model", DEFAULT_MODEL)
     if model.startswith(("./", "../", "~")):
         model = str(path.parent / _path(model, f"{where} model"))
-    return CollectionSettings(schema, model, raw.get("chunk_tokens"), raw.get("chunk_overlap"))
+    language = check_language(raw.get("language", DEFAULT_LANGUAGE), where)
+    return CollectionSettings(schema, model, raw.get("chunk_tokens"), raw.get("chunk_overlap"), language)
 
 
 def _model(name: str, raw: dict[str, Any], path: Path) -> ModelSettings:

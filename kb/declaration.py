@@ -37,7 +37,9 @@ def declare(
     schema = schema_of(document_class, key=known.key if known else "id", text=template)
     if declared is not None:
         return replace(declared, schema=schema, model=model or declared.model)
-    return CollectionSettings(schema, model or (stored.recipe.model if stored else config.DEFAULT_MODEL))
+    if stored is None:
+        return CollectionSettings(schema, model or config.DEFAULT_MODEL)
+    return CollectionSettings(schema, model or stored.recipe.model, language=stored.language)
 
 
 def make_recipe(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
@@ -21,9 +20,9 @@ from kb.errors import (
     UsageError,
     nearest,
 )
-from kb.index import FOLDER, Generation, Owner, Ownership
+from kb.index import FOLDER, WORDS_FOLDER, Generation, OpenWords, Owner, Ownership, remove_words
 from kb.ingest import Progress, last_of
-from kb.write import drain
+from kb.write import Indexes
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -64,7 +63,7 @@ class KnowledgeBase:
         self._collections: dict[str, Collection] = {}
         self._ownership = Ownership(settings.storage)
         self._catalog: cat.Catalog | None = None
-        self._draining = threading.RLock()
+        self._indexes = Indexes(settings.storage, self._ownership, self.own, store_text=settings.store_text)
         self._is_closed = False
         self._is_registered = False
         if settings.storage in _open:
@@ -111,7 +110,7 @@ class KnowledgeBase:
                 closing.callback(encoder.close)
             if self._catalog is not None:
                 closing.callback(self._catalog.close)
-            closing.callback(self._close_index)
+            closing.callback(self._indexes.close)
             closing.callback(self._refuse)
             if self._catalog is not None:
                 closing.callback(jobs.end, self._catalog)
@@ -123,10 +122,6 @@ class KnowledgeBase:
         if self._is_registered:
             _open.discard(self.settings.storage)
             self._is_registered = False
-
-    def _close_index(self) -> None:
-        with self._draining:  # a thread may be writing to it
-            self._ownership.close()
 
     @property
     def catalog(self) -> cat.Catalog | None:
@@ -172,7 +167,9 @@ class KnowledgeBase:
         if declared is None:
             assert stored is not None  # else it was not found
             recipe = stored.recipe
-            declared = CollectionSettings(stored.schema, recipe.model, recipe.chunk_tokens, recipe.chunk_overlap)
+            declared = CollectionSettings(
+                stored.schema, recipe.model, recipe.chunk_tokens, recipe.chunk_overlap, stored.language
+            )
         self._collections[name] = Collection(self, name, declared, stored)
         return self._collections[name]
 
@@ -232,7 +229,7 @@ class KnowledgeBase:
             return
         from kb.maintain import verify
 
-        yield from verify(self._catalog, stored, self.follow, store_text=self.settings.store_text, full=full)
+        yield from verify(self._catalog, stored, self._indexes, store_text=self.settings.store_text, full=full)
 
     def stats(self, *, collection: str | None = None) -> Stats:
         """Return figures of one stored collection, or of all, and of the disk.
@@ -245,7 +242,8 @@ class KnowledgeBase:
         stored = self._chosen(collection)
         figures = [collection_stats(self._catalog, one) for one in stored] if self._catalog else []
         storage = self.settings.storage
-        return Stats(tuple(figures), disk_bytes(storage / cat.FILE_NAME), disk_bytes(storage / FOLDER))
+        index_bytes = disk_bytes(storage / FOLDER) + disk_bytes(storage / WORDS_FOLDER)
+        return Stats(tuple(figures), disk_bytes(storage / cat.FILE_NAME), index_bytes)
 
     def encoder(self, model: str) -> Encoder:
         """Return an open model; opened once.
@@ -260,30 +258,20 @@ class KnowledgeBase:
         return self._encoders[model]
 
     def index(self, stored: StoredCollection) -> Generation:
-        """Return the open index of a stored collection; this process then owns it, or LockedError is raised."""
-        created_by = {
-            "kb:collection": stored.name,
-            "kb:model": stored.recipe.model,
-            "kb:recipe": stored.recipe.hash,
-            "kb:version": __version__,
-        }
-        self._own()
-        generation, is_new = self._ownership.generation(stored.generation, created_by=created_by)
-        if is_new and self._catalog is not None:
-            # Whatever became of an earlier one: the catalog has all that it takes to fill this one.
-            with self._catalog.write() as connection:
-                cat.enqueue_all(connection, stored.id)
-        return generation
+        """Return the open index of vectors of a stored collection; this process then owns it, or LockedError."""
+        return self._indexes.vectors(stored)
+
+    def words(self, stored: StoredCollection, connection: cat.Connection) -> OpenWords:
+        """Return an index of words that holds what a snapshot of the catalog does; see ``kb.write.Indexes``."""
+        return self._indexes.words(stored, connection)
 
     def follow(self, stored: StoredCollection) -> Generation:
-        """Bring the index of a stored collection up to date with the catalog and return it; as ``index``."""
-        # One at a time: a thread that writes records it read before another's commit would undo what that one wrote.
-        with self._draining:
-            generation = self.index(stored)
-            assert self._catalog is not None
-            for _ in drain(self._catalog, stored, generation, store_text=self.settings.store_text):
-                pass
-        return generation
+        """Bring both indexes of a stored collection up to date with the catalog; as ``index``."""
+        return self._indexes.follow(stored)
+
+    def follow_vectors(self, stored: StoredCollection) -> Generation:
+        """Bring the index of vectors up to date with the catalog; as ``index``."""
+        return self._indexes.follow_vectors(stored)
 
     def own(self) -> cat.Catalog:
         """Become the owner and return the catalog, made if there is none yet: the first step of every write.
@@ -311,7 +299,9 @@ class KnowledgeBase:
         assert self._catalog is not None
         with self._catalog.read() as connection:
             behind = [
-                stored for stored in cat.list_collections(connection) if cat.pending(connection, stored.id, cat.VECTORS)
+                stored
+                for stored in cat.list_collections(connection)
+                if any(cat.oldest(connection, stored.id, target, 1) for target in cat.TARGETS)
             ]
         if behind and self._ownership.other_owner() is None:
             try:
@@ -355,7 +345,8 @@ class KnowledgeBase:
     def _reconciled(self, stored: StoredCollection, declared: CollectionSettings) -> StoredCollection:
         """Return the stored collection under its new declaration, where its documents fit that as they are."""
         recipe = changed_recipe(stored, declared)
-        if stored.schema.to_json() == declared.schema.to_json() and stored.recipe == recipe:
+        same_language = stored.language == declared.language
+        if stored.schema.to_json() == declared.schema.to_json() and stored.recipe == recipe and same_language:
             # Equal, but the declared one may be a class of the caller's own: that is what comes back.
             return replace(stored, schema=declared.schema)
         assert self._catalog is not None
@@ -373,8 +364,10 @@ class KnowledgeBase:
             self._own()
         except LockedError:
             return stored  # the owner knows the old declaration; this process reads under it until it can write
+        if not same_language:
+            remove_words(self.settings.storage, stored.id)  # an older one of that language would lack what came since
         with self._catalog.write() as connection:
-            return cat.replace_schema(connection, stored, declared.schema, recipe)
+            return cat.replace_schema(connection, stored, declared.schema, recipe, language=declared.language)
 
     @property
     def is_owner(self) -> bool:

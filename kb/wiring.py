@@ -102,6 +102,7 @@ class Wiring:
                 recipe,
                 dimension=encoder.dimension,
                 fingerprint=encoder.fingerprint().tobytes(),
+                language=self._declared.language,
             )
 
     def _encoder(self) -> Encoder:
@@ -121,7 +122,8 @@ class Wiring:
                 VectorCache(stored.id, stored.dimension),
                 self._encoder,
                 lambda: self._base.index(stored),
-                lambda: self._base.follow(stored),
+                lambda connection: self._base.words(stored, connection),
+                lambda: self._base.follow_vectors(stored),
                 self._base.other_owner,
             )
         return self._searchable

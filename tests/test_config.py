@@ -143,7 +143,7 @@ def test_the_configuration_of_the_repository_loads():
         (
             '[collections.a]\nchunk_token = 3\n[collections.a.fields]\nbody = "text"',
             "config.toml: [collections.a] has an unknown key 'chunk_token'",
-            "did you mean 'chunk_tokens'? valid: model, key, text, chunk_tokens, chunk_overlap, fields",
+            "did you mean 'chunk_tokens'? valid: model, key, text, chunk_tokens, chunk_overlap, language, fields",
         ),
         (
             '[collections.a.fields]\nbody = { type = "text", requird = false }',

@@ -39,7 +39,7 @@ HOMES = {
     ),
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript", "safetensors"), "kb.embed"),
     **dict.fromkeys(("sqlalchemy", "alembic"), "kb.catalog"),
-    "chromadb": "kb.index",
+    **dict.fromkeys(("chromadb", "tantivy"), "kb.index"),
     **dict.fromkeys(("click", "rich"), "kb.cli"),
     "tomlkit": "kb.first_config",
     **dict.fromkeys(("pydantic", "annotated_types"), "kb.schema"),

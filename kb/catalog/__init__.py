@@ -61,6 +61,7 @@ from kb.catalog.jobs import (
 from kb.catalog.lookup import (
     Condition,
     FoundChunk,
+    StoredText,
     compile_condition,
     count_matching,
     current_change,
@@ -68,7 +69,10 @@ from kb.catalog.lookup import (
     keys_of,
     matching_among,
     matching_seqs,
+    page_seqs,
     seqs_of,
+    text_hashes,
+    texts_of,
 )
 from kb.catalog.origin_changes import note_origins, origins_sources, set_back_origins, set_back_other_origins
 from kb.catalog.origins import (
@@ -83,6 +87,7 @@ from kb.catalog.origins import (
 from kb.catalog.queue import (
     TARGETS,
     VECTORS,
+    WORDS,
     QueuedDocument,
     QueuePart,
     Refusal,
@@ -104,6 +109,7 @@ __all__ = [
     "MAX_KEYS",
     "TARGETS",
     "VECTORS",
+    "WORDS",
     "Catalog",
     "ChunkVectors",
     "Condition",
@@ -125,6 +131,7 @@ __all__ = [
     "StoredCollection",
     "StoredDocument",
     "StoredState",
+    "StoredText",
     "add_collection",
     "add_job",
     "add_rejects",
@@ -179,6 +186,7 @@ __all__ = [
     "open_catalog",
     "origins_sources",
     "page_documents",
+    "page_seqs",
     "pending",
     "refusals",
     "refuse",
@@ -195,6 +203,8 @@ __all__ = [
     "set_back_other_origins",
     "shared_origins",
     "stored_states",
+    "text_hashes",
+    "texts_of",
     "to_sql",
     "touched_since",
     "unseen_origins",

@@ -29,6 +29,7 @@ class StoredCollection:
         generation: The name of the Chroma collection that serves it.
         change: Grows by one with every write; caches compare it.
         created: When it was first stored.
+        language: Whose stems its index of words is made of.
     """
 
     id: int
@@ -40,6 +41,7 @@ class StoredCollection:
     generation: str
     change: int
     created: str
+    language: str
 
 
 def find_collection(connection: Connection, name: str) -> StoredCollection | None:
@@ -54,7 +56,14 @@ def list_collections(connection: Connection) -> list[StoredCollection]:
 
 
 def add_collection(
-    connection: Connection, name: str, schema: Schema, recipe: Recipe, *, dimension: int, fingerprint: bytes
+    connection: Connection,
+    name: str,
+    schema: Schema,
+    recipe: Recipe,
+    *,
+    dimension: int,
+    fingerprint: bytes,
+    language: str = "english",
 ) -> StoredCollection:
     """Store a new collection with its first generation and the indexes that its filters use."""
     created = now()
@@ -66,6 +75,7 @@ def add_collection(
             dimension=dimension,
             fingerprint=fingerprint,
             created=created,
+            language=language,
         )
     )
     collection_id = _number(result)
@@ -79,20 +89,22 @@ def add_collection(
         update(collections).where(collections.c.id == collection_id).values(generation_id=_number(added))
     )
     _index_fields(connection, collection_id, schema)
-    return StoredCollection(collection_id, name, schema, recipe, dimension, fingerprint, generation, 0, created)
+    return StoredCollection(
+        collection_id, name, schema, recipe, dimension, fingerprint, generation, 0, created, language
+    )
 
 
 def replace_schema(
-    connection: Connection, stored: StoredCollection, schema: Schema, recipe: Recipe
+    connection: Connection, stored: StoredCollection, schema: Schema, recipe: Recipe, *, language: str = "english"
 ) -> StoredCollection:
     """Store a changed declaration; the caller has made sure that the documents fit it."""
     connection.execute(
         update(collections)
         .where(collections.c.id == stored.id)
-        .values(schema=schema.to_json(), recipe=recipe.to_json())
+        .values(schema=schema.to_json(), recipe=recipe.to_json(), language=language)
     )
     _index_fields(connection, stored.id, schema)
-    return replace(stored, schema=schema, recipe=recipe)
+    return replace(stored, schema=schema, recipe=recipe, language=language)
 
 
 def next_change(connection: Connection, collection_id: int) -> int:
@@ -130,6 +142,7 @@ def _collection(row: Row[Any]) -> StoredCollection:
         row.generation,
         row.change,
         row.created,
+        row.language,
     )
 
 

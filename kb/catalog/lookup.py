@@ -40,6 +40,15 @@ class FoundChunk(NamedTuple):
     end: int
 
 
+class StoredText(NamedTuple):
+    """A document's text and its fingerprint."""
+
+    seq: int
+    key: str
+    text_hash: bytes
+    text: str
+
+
 def compile_condition(collection_id: int, filter: Filter | None, schema: Schema) -> Condition:
     """Return the condition of a checked filter; of None: every document of the collection."""
     # Written out, not bound: SQLite proves only from a literal that an index of this collection applies.
@@ -102,6 +111,30 @@ def found_chunks(connection: Connection, places: Sequence[tuple[int, int]]) -> d
         " JOIN chunks AS c ON c.document_seq = d.seq AND c.ordinal = place.value ->> 1"
     )
     return {row[0]: FoundChunk(*row) for row in _rows(connection, sql, (json.dumps(list(places)),))}
+
+
+def text_hashes(connection: Connection, collection_id: int, keys: Sequence[str]) -> dict[str, tuple[int, bytes]]:
+    """Return, by id, the row number of those of the documents that exist, and the fingerprint of their text."""
+    sql = (
+        "SELECT d.key, d.seq, d.text_hash FROM json_each(?) AS wanted"
+        " CROSS JOIN documents AS d ON d.collection_id = ? AND d.key = wanted.value"
+    )
+    return {key: (seq, text) for key, seq, text in _rows(connection, sql, (json.dumps(list(keys)), collection_id))}
+
+
+def texts_of(connection: Connection, seqs: Sequence[int]) -> list[StoredText]:
+    """Return the texts of documents."""
+    sql = (
+        "SELECT d.seq, d.key, d.text_hash, d.text FROM json_each(?) AS wanted"
+        " CROSS JOIN documents AS d ON d.seq = wanted.value"
+    )
+    return [StoredText(*row) for row in _rows(connection, sql, (json.dumps(list(seqs)),))]
+
+
+def page_seqs(connection: Connection, collection_id: int, *, after: int, limit: int) -> list[int]:
+    """Return the next row numbers of a collection's documents, in their order."""
+    sql = "SELECT seq FROM documents WHERE collection_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+    return [row[0] for row in _rows(connection, sql, (collection_id, after, limit))]
 
 
 def current_change(connection: Connection, collection_id: int) -> int:

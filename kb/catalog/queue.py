@@ -59,15 +59,15 @@ def enqueue(connection: Connection, collection_id: int, items: Sequence[QueuedDo
     insert_many(connection, index_queue, ("target", "collection_id", "key", "chunks_before"), rows)
 
 
-def enqueue_all(connection: Connection, collection_id: int) -> None:
-    """Note that every document of the collection is missing from its indexes, in place of what was noted before."""
-    connection.execute(delete(index_queue).where(index_queue.c.collection_id == collection_id))
-    for target in TARGETS:
-        connection.exec_driver_sql(
-            "INSERT INTO index_queue (target, collection_id, key, chunks_before)"
-            " SELECT ?, collection_id, key, 0 FROM documents WHERE collection_id = ? ORDER BY seq",
-            (target, collection_id),
-        )
+def enqueue_all(connection: Connection, collection_id: int, target: str) -> None:
+    """Note that every document of the collection is missing from an index, in place of what was noted before."""
+    table = index_queue.c
+    connection.execute(delete(index_queue).where(table.collection_id == collection_id, table.target == target))
+    connection.exec_driver_sql(
+        "INSERT INTO index_queue (target, collection_id, key, chunks_before)"
+        " SELECT ?, collection_id, key, 0 FROM documents WHERE collection_id = ? ORDER BY seq",
+        (target, collection_id),
+    )
 
 
 def oldest(connection: Connection, collection_id: int, target: str, limit: int) -> QueuePart | None:

@@ -43,6 +43,7 @@ collections: Final = Table(
     Column("generation_id", Integer),
     Column("change", Integer, nullable=False, server_default="0"),
     Column("created", Text, nullable=False),
+    Column("language", Text, nullable=False, server_default="english"),
     sqlite_autoincrement=True,
 )
 

@@ -1,4 +1,4 @@
-"""The index: what makes the catalog searchable. Derived, always rebuildable; the sole user of chromadb."""
+"""The index: what makes the catalog searchable. Derived, always rebuildable; the sole user of chromadb and tantivy."""
 
 from __future__ import annotations
 
@@ -7,18 +7,29 @@ from kb.index.filter_where import to_where
 from kb.index.lock import Owner
 from kb.index.ownership import Ownership
 from kb.index.values import index_value
+from kb.index.word_query import WordQuery
+from kb.index.words import FOLDER as WORDS_FOLDER
+from kb.index.words import OpenWords, WordIndex, WordMatches, WordRecord, remove_words, words_folder
 
 __all__ = [
     "FOLDER",
     "JITTER",
+    "WORDS_FOLDER",
     "Candidate",
     "Generation",
     "MetadataValue",
+    "OpenWords",
     "Owner",
     "Ownership",
     "Record",
+    "WordIndex",
+    "WordMatches",
+    "WordQuery",
+    "WordRecord",
     "index_value",
     "jittered",
     "record_id",
+    "remove_words",
     "to_where",
+    "words_folder",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from kb.maintain.problem import Problem
 from kb.maintain.stats import CollectionStats, Stats, collection_stats, disk_bytes
-from kb.maintain.verify import Problem, verify
+from kb.maintain.verify import verify
 
 __all__ = ["CollectionStats", "Problem", "Stats", "collection_stats", "disk_bytes", "verify"]

@@ -20,7 +20,7 @@ class CollectionStats:
         model: Its model.
         dimension: The length of its vectors; 0 before the first document.
         documents, chunks: How many it has.
-        behind: How many changed documents its index has not taken over.
+        behind: How many changed documents the index that is further behind has not taken over.
         updated: The time of its last change, or None.
     """
 
@@ -51,7 +51,7 @@ def collection_stats(catalog: cat.Catalog, collection: cat.StoredCollection) -> 
             collection.dimension,
             cat.count_documents(connection, collection.id),
             cat.count_chunks(connection, collection.id),
-            cat.pending(connection, collection.id, cat.VECTORS),
+            max(cat.pending(connection, collection.id, target) for target in cat.TARGETS),
             cat.last_update(connection, collection.id),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -11,41 +10,26 @@ import numpy as np
 from kb import catalog as cat
 from kb.errors import DamagedError, MismatchError
 from kb.index import record_id
+from kb.maintain.problem import Problem
+from kb.maintain.verify_words import word_problems
 from kb.schema import content_hash
 from kb.write import records_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from kb.index import Generation, Record
+    from kb.write import Indexes
 
 PAGE: Final = 1_000
 SAMPLE: Final = 50
 MIN_RECALL: Final = 0.95
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One difference that ``verify`` found.
-
-    Attributes:
-        code: Stable: ``integrity``, ``hash``, ``chunks``, ``vector``, ``queue``, ``index``, ``refused``, ``missing``,
-            ``surplus``, ``record`` or ``recall``.
-        collection: The collection, or "" for the whole catalog.
-        id: The document or record, or "".
-        message: What differs.
-    """
-
-    code: str
-    collection: str
-    id: str
-    message: str
-
-
 def verify(
     catalog: cat.Catalog,
     collections: Sequence[cat.StoredCollection],
-    generation: Callable[[cat.StoredCollection], Generation],
+    indexes: Indexes,
     *,
     store_text: bool,
     full: bool,
@@ -58,7 +42,7 @@ def verify(
     Args:
         catalog: The truth.
         collections: Which collections to look at.
-        generation: Returns the open index of one.
+        indexes: Of all of them.
         store_text: Whether records keep text.
         full: Look at every value.
 
@@ -75,11 +59,14 @@ def verify(
         if full:
             yield from _catalog_problems(catalog, collection)
         try:
-            index = generation(collection)
+            index = indexes.follow_vectors(collection)
+            yield from _index_problems(catalog, collection, index, store_text=store_text, full=full)
         except (DamagedError, MismatchError) as error:
             yield Problem("index", collection.name, "", str(error))
-            continue
-        yield from _index_problems(catalog, collection, index, store_text=store_text, full=full)
+        try:
+            yield from word_problems(catalog, collection, indexes.follow_words(collection), full=full)
+        except DamagedError as error:
+            yield Problem("index", collection.name, "", str(error))
 
 
 def _catalog_problems(catalog: cat.Catalog, collection: cat.StoredCollection) -> Iterator[Problem]:
@@ -116,9 +103,9 @@ def _index_problems(
         waiting = cat.pending(connection, collection.id, cat.VECTORS)
         refused = cat.refusals(connection, collection.id, cat.VECTORS)
     if waiting:
-        yield Problem("queue", name, "", f"the index is {waiting} documents behind")
+        yield Problem("queue", name, "", f"the vector index is {waiting} documents behind")
     for refusal in refused:
-        yield Problem("refused", name, refusal.key, f"the index does not take it: {refusal.reason}")
+        yield Problem("refused", name, refusal.key, f"the vector index does not take it: {refusal.reason}")
     without = {refusal.key for refusal in refused}
     try:
         present = index.ids()
@@ -132,9 +119,9 @@ def _index_problems(
             expected |= {record_id(d.key, c.ordinal) for d in page if d.key not in without for c in chunks[d.seq]}
             yield from _record_problems(name, records, index)
         for missing in sorted(expected - present):
-            yield Problem("missing", name, missing, "is not in the index")
+            yield Problem("missing", name, missing, "is not in the vector index")
         for surplus in sorted(present - expected):
-            yield Problem("surplus", name, surplus, "is in the index, but not in the catalog")
+            yield Problem("surplus", name, surplus, "is in the vector index, but not in the catalog")
         # Also when quick: counts and ids come from Chroma's own database, and say nothing of what can be found.
         yield from _recall_problems(catalog, collection, index, SAMPLE if full else SAMPLE // 5)
     except DamagedError as error:

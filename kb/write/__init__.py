@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from kb.write.documents import Action, Put, add, put, remove
 from kb.write.drain import drain, records_of
+from kb.write.indexes import Indexes
 from kb.write.sample import refresh_sample, sample_of
 from kb.write.target import Target, current_user
+from kb.write.word_drain import drain_words, mark_of
 
 __all__ = [
     "Action",
+    "Indexes",
     "Put",
     "Target",
     "add",
     "current_user",
     "drain",
+    "drain_words",
+    "mark_of",
     "put",
     "records_of",
     "refresh_sample",

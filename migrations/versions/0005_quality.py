@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("collection_id", "recipe_hash"),
         sqlite_with_rowid=False,
     )
+    op.add_column("collections", sa.Column("language", sa.Text(), nullable=False, server_default="english"))
     # An index of words joins the one of vectors: it has everything still to take over.
     op.execute(
         "INSERT INTO index_queue (target, collection_id, key, chunks_before)"

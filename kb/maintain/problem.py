@@ -1,0 +1,23 @@
+"""What ``verify`` finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One difference that ``verify`` found.
+
+    Attributes:
+        code: Stable: ``integrity``, ``hash``, ``chunks``, ``vector``, ``queue``, ``index``, ``refused``, ``missing``,
+            ``surplus``, ``record`` or ``recall``.
+        collection: The collection, or "" for the whole catalog.
+        id: The document or record, or "".
+        message: What differs.
+    """
+
+    code: str
+    collection: str
+    id: str
+    message: str

@@ -1,0 +1,236 @@
+"""Both indexes of an open knowledge base: opened as they are needed, and kept in step with the catalog."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from kb import __version__
+from kb import catalog as cat
+from kb.errors import DamagedError, KBError
+from kb.index import OpenWords, WordIndex, remove_words, words_folder
+from kb.write.drain import drain
+from kb.write.word_drain import drain_words, fill
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from kb.index import Generation, Ownership
+
+_LOG: Final = logging.getLogger("kb")
+
+
+class Indexes:
+    """The index of vectors and the index of words of every collection.
+
+    A failure of one does not keep the other from following.
+    """
+
+    def __init__(
+        self, storage: Path, ownership: Ownership, own: Callable[[], cat.Catalog], *, store_text: bool
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            storage: The folder that they lie in.
+            ownership: Of that folder.
+            own: Becomes its owner, or raises LockedError, and returns the catalog.
+            store_text: Whether the index of vectors keeps the text of the chunks.
+        """
+        self._storage = storage
+        self._ownership = ownership
+        self._own = own
+        self._store_text = store_text
+        self._draining = threading.RLock()
+        self._looking = threading.RLock()
+        self._words: dict[int, _Opened] = {}
+        self._readers: dict[int, _Opened] = {}
+        self._copies: dict[int, _Opened] = {}
+
+    def vectors(self, stored: cat.StoredCollection) -> Generation:
+        """Return the open index of vectors of a collection; this process then owns it, or LockedError is raised."""
+        created_by = {
+            "kb:collection": stored.name,
+            "kb:model": stored.recipe.model,
+            "kb:recipe": stored.recipe.hash,
+            "kb:version": __version__,
+        }
+        catalog = self._own()
+        generation, is_new = self._ownership.generation(stored.generation, created_by=created_by)
+        if is_new:
+            # Whatever became of an earlier one: the catalog has all that it takes to fill this one.
+            with catalog.write() as connection:
+                cat.enqueue_all(connection, stored.id, cat.VECTORS)
+        return generation
+
+    def follow(self, stored: cat.StoredCollection) -> Generation:
+        """Bring both indexes of a collection up to date with the catalog; return that of vectors, as ``vectors``."""
+        failed: DamagedError | None = None
+        try:
+            self.follow_words(stored)
+        except DamagedError as error:
+            failed = error
+        generation = self.follow_vectors(stored)
+        if failed is not None:
+            raise failed
+        return generation
+
+    def follow_vectors(self, stored: cat.StoredCollection) -> Generation:
+        """Bring the index of vectors up to date with the catalog and return it; as ``vectors``."""
+        # One at a time: a thread that writes records it read before another's commit would undo what that one wrote.
+        with self._draining:
+            generation = self.vectors(stored)
+            for _ in drain(self._own(), stored, generation, store_text=self._store_text):
+                pass
+        return generation
+
+    def follow_words(self, stored: cat.StoredCollection) -> WordIndex:
+        """Bring the index of words up to date with the catalog and return it; it is built again where it is damaged.
+
+        Raises:
+            LockedError: Another process owns the knowledge base.
+            DamagedError: The index does not take what is written to it.
+        """
+        with self._draining:
+            catalog = self._own()
+            opened = self._words.get(stored.id)
+            if opened is not None and opened.language == stored.language:
+                try:
+                    return self._drained(catalog, stored, opened.index)
+                except DamagedError:
+                    self._let_go(stored.id)  # its files may have been taken away: looked at anew
+            index = self._found_words(catalog, stored) or self._new_words(catalog, stored)
+            self._words[stored.id] = _Opened(index, stored.language)
+        return index
+
+    def words(self, stored: cat.StoredCollection, connection: cat.Connection) -> OpenWords:
+        """Return an index of words that holds what a snapshot of the catalog does, or what has been written since.
+
+        Where the one on disk cannot be had, because another process owns it and has not brought it up to date or it
+        cannot be read, it is one in memory, made from the catalog, with the reason.
+        """
+        behind = cat.oldest(connection, stored.id, cat.WORDS, 1) is not None
+        try:
+            if self._ownership.is_owner:
+                return OpenWords(self._at_hand(stored, behind=behind), None)
+            owner = self._ownership.other_owner()
+            if not behind:
+                try:
+                    return OpenWords(self._read_only(stored, connection, check=owner is None), None)
+                except DamagedError:
+                    if owner is not None:
+                        raise
+            if owner is None:
+                return OpenWords(self.follow_words(stored), None)
+            reason = f"the index of words is behind, and owned by {owner}"
+        except (KBError, OSError) as error:
+            reason = str(error)
+        return OpenWords(self._copy(stored, connection), f"{reason}; the words were read from the catalog")
+
+    def close(self) -> None:
+        """Close everything, then give up the lock."""
+        with self._draining:  # a thread may be writing
+            try:
+                for collection_id in list(self._words):
+                    self._let_go(collection_id)
+            finally:
+                self._readers.clear()
+                self._copies.clear()
+                self._ownership.close()
+
+    def _let_go(self, collection_id: int) -> None:
+        try:
+            self._words.pop(collection_id).index.close()
+        except DamagedError as error:
+            _LOG.warning("%s", error)
+
+    def _at_hand(self, stored: cat.StoredCollection, *, behind: bool) -> WordIndex:
+        opened = self._words.get(stored.id)
+        if behind or opened is None or opened.language != stored.language:
+            return self.follow_words(stored)
+        return opened.index
+
+    def _drained(self, catalog: cat.Catalog, stored: cat.StoredCollection, index: WordIndex) -> WordIndex:
+        for _ in drain_words(catalog, stored, index):
+            pass
+        return index
+
+    def _found_words(self, catalog: cat.Catalog, stored: cat.StoredCollection) -> WordIndex | None:
+        """Return the index that lies on the disk, up to date; None when there is none that can be used."""
+        folder = words_folder(self._storage, stored.id, stored.language)
+        if not folder.exists():
+            return None
+        try:
+            index = WordIndex(folder, stored.language)
+        except DamagedError as error:
+            _LOG.warning("%s; it is built again", error)
+            return None
+        self._drained(catalog, stored, index)
+        with catalog.read() as connection:
+            if _holds_all(connection, stored, index):
+                return index
+        index.close()
+        _LOG.warning("the index of words of '%s' has lost documents; it is built again", stored.name)
+        return None
+
+    def _new_words(self, catalog: cat.Catalog, stored: cat.StoredCollection) -> WordIndex:
+        # Noted first: a kill leaves no empty index that counts as complete.
+        with catalog.write() as connection:
+            cat.enqueue_all(connection, stored.id, cat.WORDS)
+        remove_words(self._storage, stored.id)
+        folder = words_folder(self._storage, stored.id, stored.language)
+        return self._drained(catalog, stored, WordIndex(folder, stored.language, create=True))
+
+    def _read_only(self, stored: cat.StoredCollection, connection: cat.Connection, *, check: bool) -> WordIndex:
+        """Return the index on disk without the lock.
+
+        Args:
+            stored: The collection.
+            connection: In a snapshot that nothing waits in.
+            check: Whether nobody else is writing, so that it must hold exactly the documents of the snapshot.
+        """
+        change = cat.current_change(connection, stored.id)
+        with self._looking:
+            opened = self._readers.pop(stored.id, None)
+            if opened is None or opened.language != stored.language:
+                index = WordIndex(words_folder(self._storage, stored.id, stored.language), stored.language)
+                opened = _Opened(index, stored.language, change)
+                if check and not _holds_all(connection, stored, index):
+                    raise DamagedError(f"the index of words of '{stored.name}' has lost documents")
+            elif opened.change != change:
+                opened.index.refresh()
+                opened = replace(opened, change=change)
+            self._readers[stored.id] = opened
+        return opened.index
+
+    def _copy(self, stored: cat.StoredCollection, connection: cat.Connection) -> WordIndex:
+        """Return an index in memory; kept until the next write to the collection."""
+        change = cat.current_change(connection, stored.id)
+        with self._looking:
+            copy = self._copies.get(stored.id)
+            if copy is None or (copy.language, copy.change) != (stored.language, change):
+                copy = _Opened(WordIndex(None, stored.language), stored.language, change)
+                fill(connection, stored, copy.index)
+                copy.index.close()
+                self._copies[stored.id] = copy
+        return copy.index
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An open index of words, and the number of the write that it was last refreshed after where that matters."""
+
+    index: WordIndex
+    language: str
+    change: int = -1
+
+
+def _holds_all(connection: cat.Connection, stored: cat.StoredCollection, index: WordIndex) -> bool:
+    """Return whether an index from which nothing waits holds as many documents as the catalog."""
+    if cat.oldest(connection, stored.id, cat.WORDS, 1) is not None:
+        return True
+    refused = cat.refusals(connection, stored.id, cat.WORDS)
+    return index.documents + len(refused) == cat.count_documents(connection, stored.id)
