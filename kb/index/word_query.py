@@ -62,11 +62,10 @@ def parse(analyser: TextAnalyzer, text: str) -> WordQuery:
 
 def surface(analyser: TextAnalyzer, words: Collection[str], text: str) -> tuple[str, ...]:
     """Return which of the words a text holds, as they stand in it, each spelling once."""
-    data = encodable(text).encode()
-    # Offsets of a token count bytes.
+    text = encodable(text)
     found = (
-        data[token.char_offset_from : token.char_offset_to].decode()
-        for token in analyser.pre_tokenize(data.decode()).tokens
+        text[token.char_offset_from : token.char_offset_to]
+        for token in analyser.pre_tokenize(text).tokens
         if token.text in words
     )
     return tuple(dict.fromkeys(found))

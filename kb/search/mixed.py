@@ -110,9 +110,7 @@ class _Explainer:
         return Leg(score, rank, part.mean, part.deviation, float(part.standard[row]), part.weight)
 
 
-def _bounded(
-    one: Asked, near: Found, placed: Sequence[Placed], explain: _Explainer, opened: OpenWords
-) -> Answer:
+def _bounded(one: Asked, near: Found, placed: Sequence[Placed], explain: _Explainer, opened: OpenWords) -> Answer:
     """Leave out what a bound keeps out, and count it.
 
     Every document that was compared is a candidate; those that pass by a phrase alone are counted with those that reach
@@ -121,9 +119,7 @@ def _bounded(
     cut = one.query.cut
     if cut == Cut(autocut=cut.autocut):
         ranking = near.ranking
-        return Answer(
-            placed, near.candidates, near.candidates, 0, None, None, near.strategy, explain, opened.degraded
-        )
+        return Answer(placed, near.candidates, near.candidates, 0, None, None, near.strategy, explain, opened.degraded)
     ranking = one.rank(near.scored, limit=1, verified=near.verified)
     bound = -1.0 if ranking.bound is None else ranking.bound
     top = 1.0 if cut.max_score is None else cut.max_score
@@ -137,7 +133,14 @@ def _bounded(
         default=None,
     )
     return Answer(
-        kept, near.candidates, passed + len(below), ranking.above, ranking.bound, rejected, near.strategy, explain,
+        kept,
+        near.candidates,
+        passed + len(below),
+        ranking.above,
+        ranking.bound,
+        rejected,
+        near.strategy,
+        explain,
         opened.degraded,
     )
 

@@ -149,9 +149,7 @@ def _is_enough(wanted: Wanted, found: Found) -> bool:
     return len(scores) >= wanted.limit and found.frontier < scores[wanted.limit - 1] - JITTER
 
 
-def _propose(
-    one: Asked, wanted: Wanted, generation: Generation, n: int, where: dict[str, object] | None
-) -> Found:
+def _propose(one: Asked, wanted: Wanted, generation: Generation, n: int, where: dict[str, object] | None) -> Found:
     on = one.on
     candidates = generation.query(one.vector, n, where)
     refused = cat.refusals(one.connection, on.collection.id, cat.VECTORS)
