@@ -611,7 +611,7 @@ def test_equal_vectors_have_equal_scores_wherever_they_stand() -> None:
 def test_one_best_of_one_document() -> None:
     matrix = np.eye(3, dtype=np.float32)
     found = scored(cat.ChunkVectors(np.array([4, 4, 4]), np.array([0, 1, 2], dtype=np.int32), matrix), matrix[1])
-    assert rank(matrix[1], found, limit=5, min_score=0.5, verify=None) == ([Best(4, 1, 1.0)], 1, None)
+    assert rank(matrix[1], found, limit=5, min_score=0.5, verify=None) == ([Best(4, 1, 1.0)], 1, 0, None, 0.5)
 
 
 @pytest.fixture

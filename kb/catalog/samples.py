@@ -40,8 +40,8 @@ def draw_sample(connection: Connection, collection_id: int, dimension: int, chun
     """
     sql = "SELECT seq FROM documents WHERE collection_id = ? ORDER BY seq"
     seqs = [row[0] for row in connection.exec_driver_sql(sql, (collection_id,)).cursor.fetchall()]
-    places = np.unique(np.linspace(0, len(seqs) - 1, min(SIZE, len(seqs))).astype(int)) if seqs else []
-    some = [seqs[place] for place in places]
+    places = np.linspace(0, len(seqs) - 1, min(SIZE, len(seqs))).astype(int)
+    some = [seqs[place] for place in np.unique(places).tolist()]
     vectors = chunk_vectors(connection, collection_id, dimension, seqs=some)
     # One chunk of each: a long document must not make up the sample.
     _, first = np.unique(vectors.seqs, return_index=True)

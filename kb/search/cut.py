@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from kb.errors import QueryError
@@ -64,7 +65,7 @@ def largest_jump(scores: Sequence[float]) -> int:
     Args:
         scores: From the best down.
     """
-    drops = [upper - lower for upper, lower in zip(scores, scores[1:], strict=False)]
+    drops = [upper - lower for upper, lower in pairwise(scores)]
     if len(drops) < 2:
         return len(scores)
     largest = max(drops)

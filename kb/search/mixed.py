@@ -100,8 +100,8 @@ class _Explainer:
 
     def __call__(self, placed: Placed, text: str) -> Explanation:
         row = self._rows[placed.best.seq]
-        legs = (self._leg(part, row) for part in (self._fused.semantic, self._fused.keyword))
-        return Explanation(*legs, self._words.matched(self._asked, text))
+        semantic, keyword = self._leg(self._fused.semantic, row), self._leg(self._fused.keyword, row)
+        return Explanation(semantic, keyword, self._words.matched(self._asked, text))
 
     @staticmethod
     def _leg(part: FusedLeg, row: int) -> Leg:
@@ -146,7 +146,7 @@ def _bounded(one: Asked, near: Found, placed: Sequence[Placed], explain: _Explai
 
 
 def _excused(one: Asked, words: WordIndex, bound: float) -> dict[int, float]:
-    """Return the documents that hold all words of a quoted phrase, with their cosines: a bound does not apply to them."""
+    """Return the documents that hold all words of a quoted phrase, with their cosines: no bound applies to them."""
     phrases = words.parse(one.query.text).phrases
     if not phrases or bound <= -1.0:
         return {}

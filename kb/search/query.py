@@ -55,7 +55,7 @@ class Query:
     filter: Filter | None = None
     limit: int = 10
     mode: Mode = Mode.HYBRID
-    cut: Cut = Cut()
+    cut: Cut = field(default_factory=Cut)
     offset: int = 0
     explain: bool = False
 
@@ -199,7 +199,7 @@ class Report:
         candidates = f"{self.candidates:,} candidate" + ("" if self.candidates == 1 else "s")
         parts = [f"returned {self.returned} of {self.limit}", candidates]
         if self.above_max_score:
-            parts.append(f"{self.above_max_score:,} near-copies left out")
+            parts.append(f"{self.above_max_score:,} near-cop{'y' if self.above_max_score == 1 else 'ies'} left out")
         if self.min_score is not None:
             parts.append(f"{self.below_min_score:,} below {_rounded(self.min_score)}")
         if self.best_rejected is not None and self.min_score is not None:

@@ -1,5 +1,6 @@
-"""The semantic leg: documents by the cosine of their best chunk. The planner decides who proposes candidates; the
-catalog's vectors decide about them.
+"""The semantic leg: documents by the cosine of their best chunk.
+
+The planner decides who proposes candidates; the catalog's vectors decide about them.
 """
 
 from __future__ import annotations
