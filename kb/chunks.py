@@ -10,6 +10,7 @@ import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from kb.errors import SchemaError
@@ -68,6 +69,12 @@ class Chunking:
         if not 0 <= self.overlap <= self.tokens // 2:
             what = f"chunk overlap = {self.overlap} is out of range"
             raise SchemaError(what, hint=f"use 0 to {self.tokens // 2}, at most half of tokens = {self.tokens}")
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Return where each sentence of a text begins and ends; together they partition it."""
+    borders = sorted({0, len(text), *(m.end() for p in (_SENTENCE, _PARAGRAPH) for m in p.finditer(text))})
+    return list(pairwise(borders))
 
 
 def split(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kb import catalog as cat
+from kb.search.arrange import best_sentence, diversify, rerank
 from kb.search.cut import largest_jump
 from kb.search.query import Hit, Rejected
 
@@ -13,16 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kb.search.query import Explanation, Strategy
-    from kb.search.rank import Best
+    from kb.search.rank import Best, Placed
     from kb.search.searchable import Asked
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A document with what the answer is ordered by."""
-
-    best: Best
-    rank_score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +59,17 @@ class Page:
 def turn_page(one: Asked, answer: Answer) -> Page:
     """Order an answer, cut it, and read the documents that it shows."""
     query = one.query
-    ordered = _ordered(one, answer.placed, query.reach)
+    ordered = _ordered(one, answer.placed, query.depth)
+    if query.rerank is not None:
+        ordered = rerank(one, query.rerank, ordered[: query.depth])
     kept = ordered
     if query.cut.autocut:
         # One hit more than is shown: the jump may come right after the last one.
         kept = ordered[: largest_jump([placed.rank_score for placed in ordered[: query.reach + 1]])]
-    shown = kept[query.offset : query.reach]
-    without = len(ordered[query.offset : query.reach])
-    return Page(tuple(_hits(one, answer, shown)), without - len(shown))
+    without = min(len(ordered), query.reach) - min(len(kept), query.reach)
+    if query.diverse is not None:
+        kept = diversify(one, query.diverse, kept[: query.depth], query.reach)
+    return Page(tuple(_hits(one, answer, kept[query.offset : query.reach])), without)
 
 
 def _ordered(one: Asked, placed: Sequence[Placed], reach: int) -> list[Placed]:
@@ -101,6 +97,7 @@ def _hits(one: Asked, answer: Answer, shown: Sequence[Placed]) -> list[Hit]:
                 schema.load(chunk.key, chunk.fields),
                 placed.rank_score,
                 answer.explain(placed, chunk.text) if one.query.explain else None,
+                best_sentence(one, chunk.text[chunk.start : chunk.end]) if one.query.highlight else None,
             )
         )
     return hits

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from kb.index import WordMatches
-from kb.search.answer import Answer, Placed
+from kb.search.answer import Answer
 from kb.search.cut import Cut
 from kb.search.fusion import fuse
 from kb.search.query import Explanation, Leg, Strategy
-from kb.search.rank import rank
+from kb.search.rank import Placed, rank
 from kb.search.semantic import Wanted, find_nearest, score_documents
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def find_keyword(one: Asked) -> Answer:
     opened = one.on.words(one.connection)
     words = opened.index
     asked = words.parse(one.query.text)
-    found = _matches(one, words, asked, one.query.reach + one.query.cut.autocut)
+    found = _matches(one, words, asked, one.query.depth)
     scores = dict(zip(found.seqs.tolist(), found.scores.tolist(), strict=True))
     places = _places(found.seqs)
     cosines = score_documents(one, found.seqs.tolist())
@@ -69,7 +69,7 @@ def find_hybrid(one: Asked, *, may_use_index: bool) -> Answer:
     Raises:
         DamagedError, LockedError: The index of vectors cannot be asked.
     """
-    depth = DEPTH if 4 * one.query.reach <= DEPTH else DEEP
+    depth = DEPTH if 4 * one.query.depth <= DEPTH else DEEP
     near = find_nearest(one, Wanted(depth, bounded=False), may_use_index=may_use_index)
     opened = one.on.words(one.connection)
     words = opened.index

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 MAX_LIMIT: Final = 1_000
 MAX_QUERY_CHARACTERS: Final = 2_000
 
+POOL: Final = 5
+"""Out of so many times the hits that are shown, diversity and rerankers choose."""
+MIN_POOL: Final = 50
+
 
 class Mode(StrEnum):
     """What an answer is ordered by."""
@@ -38,17 +42,38 @@ class Strategy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """Documents that say what to look for.
+
+    Attributes:
+        like: Ids of documents that hits are to resemble.
+        unlike: Ids of documents that they are not to resemble.
+    """
+
+    like: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Return whether any document is named."""
+        return bool(self.like or self.unlike)
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """A search request.
 
     Attributes:
-        text: What to look for; at most 2,000 characters are used.
+        text: What to look for; at most 2,000 characters are used. May be empty where documents are named as examples.
         filter: A checked filter, or None for the whole collection.
         limit: The most hits; 1 to 1,000.
         mode: What the answer is ordered by.
         cut: Which documents are left out.
         offset: How many of the best hits to skip, to show the next page; offset and limit are 1,000 at most together.
         explain: Whether each hit says how its place came about.
+        example: Documents that hits are to resemble, or not; they are left out themselves.
+        diverse: How much a hit's distance from those above it counts against its own place, in [0, 1]; None for not.
+        highlight: Whether each hit names its best sentence.
+        rerank: The cross-encoder that orders the best candidates again, or None.
     """
 
     text: str
@@ -58,11 +83,23 @@ class Query:
     cut: Cut = field(default_factory=Cut)
     offset: int = 0
     explain: bool = False
+    example: Example = field(default_factory=Example)
+    diverse: float | None = None
+    highlight: bool = False
+    rerank: str | None = None
 
     @property
     def reach(self) -> int:
-        """How many of the best documents must be known."""
+        """How many of the best documents the page reaches down to."""
         return self.offset + self.limit
+
+    @property
+    def depth(self) -> int:
+        """How many of the best documents must be known to fill the page."""
+        if self.diverse is not None or self.rerank is not None:
+            return max(MIN_POOL, POOL * self.reach)
+        # One more than is shown, for the jump that may come after the last one.
+        return self.reach + self.cut.autocut
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -72,8 +109,15 @@ class Query:
         """
         if not isinstance(self.text, str) or isinstance(self.limit, bool) or not isinstance(self.limit, int):
             raise QueryError("the query must be text and the limit a whole number")
-        if not self.text.strip():
+        if not self.text.strip() and not self.example.like:
             raise QueryError("the query is empty", hint="say what to look for; kb list shows documents without a query")
+        if self.diverse is not None and not 0.0 <= self.diverse <= 1.0:
+            raise QueryError(
+                f"diverse must be from 0 to 1, not {self.diverse:g}",
+                hint="0 keeps the order by relevance, 1 looks at the differences alone",
+            )
+        if self.rerank is not None and not self.text.strip():
+            raise QueryError("a reranker needs the text of a query")
         try:
             self.text.encode()
         except UnicodeEncodeError as error:
@@ -133,6 +177,7 @@ class Hit:
         document: The whole typed document.
         rank_score: What the answer is ordered by: the cosine, BM25, or the fused score; comparable within one answer.
         explanation: How its place came about, where it was asked for.
+        highlight: The sentence of the best chunk that is nearest to the query, where it was asked for.
     """
 
     id: str
@@ -142,6 +187,7 @@ class Hit:
     document: Document
     rank_score: float
     explanation: Explanation | None = None
+    highlight: str | None = None
 
     @property
     def fields(self) -> dict[str, Value]:

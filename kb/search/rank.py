@@ -30,6 +30,13 @@ class Best(NamedTuple):
     score: float
 
 
+class Placed(NamedTuple):
+    """A document with what the answer is ordered by."""
+
+    best: Best
+    rank_score: float
+
+
 class Ranking(NamedTuple):
     """What the walk from the best chunk down has found.
 

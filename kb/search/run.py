@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING
 from kb.embed import check_vectors
 from kb.errors import DamagedError, LockedError
 from kb.filters import check
-from kb.search.answer import Answer, Placed, best_rejected, turn_page
+from kb.search.answer import Answer, best_rejected, turn_page
+from kb.search.examples import find_examples
 from kb.search.mixed import find_hybrid, find_keyword
 from kb.search.query import MAX_QUERY_CHARACTERS, Explanation, Hits, Leg, Mode, Query, Report
+from kb.search.rank import Placed
 from kb.search.searchable import Asked
 from kb.search.semantic import Wanted, find_nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
     from kb.search.searchable import Searchable
 
 
@@ -32,14 +38,41 @@ def search(on: Searchable, query: Query) -> Hits:
         ModelMismatchError: The model is not the one that made the vectors.
     """
     began = time.perf_counter()
-    if query.filter is not None:
-        query = replace(query, filter=check(query.filter, on.collection.schema))
+    query = _checked(on, query)
     text, notes = _embeddable(on, query)
-    vector = check_vectors(on.encoder().encode_query(text).reshape(1, -1), 1, on.collection.dimension)[0]
+    vector = None
+    if text:
+        vector = check_vectors(on.encoder().encode_query(text).reshape(1, -1), 1, on.collection.dimension)[0]
+    return _answer(on, query, vector, notes, began)
+
+
+def search_many(on: Searchable, queries: Sequence[Query]) -> list[Hits]:
+    """Answer several queries, whose texts are embedded together; as ``search``."""
+    began = time.perf_counter()
+    checked = [_checked(on, query) for query in queries]
+    texts = [_embeddable(on, query) for query in checked]
+    vectors = on.encoder().encode_queries([text for text, _ in texts])
+    vectors = check_vectors(vectors, len(texts), on.collection.dimension)
+    embedding = (time.perf_counter() - began) / max(1, len(queries))
+    return [
+        _answer(on, query, vector, notes, time.perf_counter() - embedding)
+        for query, vector, (_, notes) in zip(checked, vectors, texts, strict=True)
+    ]
+
+
+def _checked(on: Searchable, query: Query) -> Query:
+    if query.filter is None:
+        return query
+    return replace(query, filter=check(query.filter, on.collection.schema))
+
+
+def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tuple[str, ...], began: float) -> Hits:
     owner = on.other_owner()
     degraded = None if owner is None else f"the index is owned by {owner}; answered exactly from the catalog"
     with on.cache.guard, on.catalog.read() as connection:
-        one = Asked(on, query, vector, connection, on.condition(query.filter))
+        examples = find_examples(on, connection, query.example)
+        direction = examples.turn(vector)
+        one = Asked(on, query, direction, connection, on.condition(query.filter), examples.seqs)
         try:
             found = _find(one, may_use_index=owner is None)
         except (DamagedError, LockedError) as error:
@@ -70,15 +103,15 @@ def search(on: Searchable, query: Query) -> Hits:
 def _find(one: Asked, *, may_use_index: bool) -> Answer:
     if one.query.mode is Mode.KEYWORD:
         return find_keyword(one)
-    if one.query.mode is Mode.HYBRID:
+    # Examples alone have no words.
+    if one.query.mode is Mode.HYBRID and one.query.text.strip():
         return find_hybrid(one, may_use_index=may_use_index)
     return _find_semantic(one, may_use_index=may_use_index)
 
 
 def _find_semantic(one: Asked, *, may_use_index: bool) -> Answer:
-    # One more than is shown, for the jump that may come after the last one.
     found = find_nearest(
-        one, Wanted(one.query.reach + one.query.cut.autocut, bounded=True), may_use_index=may_use_index
+        one, Wanted(one.query.depth, bounded=True), may_use_index=may_use_index
     )
     ranking = found.ranking
     places = {best.seq: place for place, best in enumerate(sorted(ranking.best, key=lambda b: (-b.score, b.seq)), 1)}

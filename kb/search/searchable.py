@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from sqlalchemy import Connection
 
-    from kb.embed import Encoder
+    from kb.embed import Encoder, Reranker
     from kb.filters import Filter
     from kb.index import Generation, OpenWords, Owner
     from kb.search.cache import Scored, VectorCache
@@ -42,6 +42,7 @@ class Searchable:
         encoder: Returns its model, compared with the stored fingerprint at the first call.
         index: Returns the open index of vectors.
         words: Returns the index of words for a snapshot of the catalog.
+        reranker: Returns an open cross-encoder by its id.
         follow: Brings the index of vectors up to date with the catalog and returns it.
         other_owner: Returns the other process that owns the index, or None.
         searches: How many searches this object has served.
@@ -56,6 +57,7 @@ class Searchable:
     encoder: Callable[[], Encoder]
     index: Callable[[], Generation]
     words: Callable[[Connection], OpenWords]
+    reranker: Callable[[str], Reranker]
     follow: Callable[[], Generation]
     other_owner: Callable[[], Owner | None]
     searches: int = field(default=0)
@@ -104,6 +106,7 @@ class Asked:
         vector: The query's, unit length, shape (dimension,).
         connection: The snapshot.
         condition: The filter, compiled.
+        without: Documents that are left out: the examples.
     """
 
     on: Searchable
@@ -111,6 +114,7 @@ class Asked:
     vector: np.ndarray
     connection: Connection
     condition: cat.Condition
+    without: frozenset[int] = frozenset()
 
     def rank(self, found: Scored, *, limit: int, verified: bool, bounded: bool = True) -> Ranking:
         """Rank scored chunks.
@@ -121,7 +125,7 @@ class Asked:
             verified: Whether all documents are known to satisfy the filter; the others are looked up on the way.
             bounded: Whether the query's bounds apply.
         """
-        verify = None if verified or self.query.filter is None else self.matching
+        verify = None if verified or not (self.query.filter or self.without) else self.matching
         cut = self.query.cut
         if not bounded:
             return rank(self.vector, found, limit=limit, verify=verify)
@@ -132,15 +136,22 @@ class Asked:
         return rank(self.vector, found, limit=limit, min_score=bound, max_score=cut.max_score, verify=verify)
 
     def matching(self, seqs: Sequence[int]) -> set[int]:
-        """Return those of the documents that satisfy the filter."""
-        return cat.matching_among(self.connection, self.condition, seqs)
+        """Return those of the documents that satisfy the filter and are no examples."""
+        return cat.matching_among(self.connection, self.condition, seqs) - self.without
+
+    def count(self) -> int:
+        """Return how many documents satisfy the filter and are no examples."""
+        left_out = cat.matching_among(self.connection, self.condition, sorted(self.without)) if self.without else ()
+        return cat.count_matching(self.connection, self.condition) - len(left_out)
 
     def narrow(self) -> list[int] | None:
         """Return the documents that satisfy the filter where those are few, else None."""
         if self.query.filter is None:
             return None
         seqs = self.on.matching_seqs(self.connection, self.condition)
-        return seqs if len(seqs) <= NARROW else None
+        if len(seqs) > NARROW:
+            return None
+        return [seq for seq in seqs if seq not in self.without] if self.without else seqs
 
     @property
     def chunks(self) -> int:

@@ -102,8 +102,7 @@ def _scan(one: Asked, wanted: Wanted) -> Found:
         found = on.cache.scan(one.vector)
     else:
         found = scored(cat.chunk_vectors(one.connection, on.collection.id, on.collection.dimension), one.vector)
-    candidates = cat.count_matching(one.connection, one.condition)
-    return _found(one, wanted, found, candidates, Strategy.EXACT, verified=False)
+    return _found(one, wanted, found, one.count(), Strategy.EXACT, verified=False)
 
 
 def _found(
@@ -155,7 +154,7 @@ def _propose(one: Asked, wanted: Wanted, generation: Generation, n: int, where: 
     candidates = generation.query(one.vector, n, where)
     refused = cat.refusals(one.connection, on.collection.id, cat.VECTORS)
     keys = list(dict.fromkeys([*(c.document for c in candidates), *(refusal.key for refusal in refused)]))
-    seqs = cat.seqs_of(one.connection, one.condition, keys)
+    seqs = [seq for seq in cat.seqs_of(one.connection, one.condition, keys) if seq not in one.without]
     if on.cache.is_loaded:
         found = on.cache.score(one.vector, seqs)
     else:
