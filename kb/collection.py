@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from kb import curate, ingest
+from kb.embed import estimate
 from kb.errors import UsageError
 from kb.filters import check, parse
 from kb.ingest import FieldMapping, ImportRequest, Plan, Policy, Progress, UnknownColumns, last_of
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from kb.catalog import Job
     from kb.curate import DeletedEntry, Entry, HistoryEntry
+    from kb.embed import Estimate
     from kb.filters import Filter
     from kb.ingest import PreviewedRow
     from kb.schema import Value
@@ -30,6 +32,8 @@ _LOG = logging.getLogger("kb")
 
 OnProgress = Callable[[Progress], None]
 
+ESTIMATED_ROWS: Final = 200
+"""How many rows tell how long the texts of an import are."""
 MAX_FILTERS: Final = 256
 """How many filter texts are kept parsed: reading one takes as long as a search."""
 
@@ -121,6 +125,29 @@ class Collection(Wiring):
             ConflictError, SourceChangedError: The collection or a file has changed since; nothing was imported.
         """
         return last_of(self.apply_steps(plan), progress)
+
+    def estimate_import(self, request: ImportRequest, rehearsed: Job | None = None) -> Estimate | None:
+        """Return what an import would cost: the texts that it would embed, as long as those of its first rows.
+
+        Args:
+            request: As for ``run_import``.
+            rehearsed: What a dry run of it has found; without one, it is done now.
+
+        Returns:
+            None for a model without a price, where nothing would be embedded, and for standard input, which can be
+            read only once.
+
+        Raises:
+            UsageError, SourceError: As ``run_import``, before the first row.
+        """
+        encoder, chunking = self._previewing()
+        if estimate(encoder, ()) is None or "-" in request.files:
+            return None
+        texts = (rehearsed or self.run_import(request, dry_run=True)).counts.embedded
+        rows = ingest.preview_rows(self.schema, request, ESTIMATED_ROWS, encoder=encoder, chunking=chunking)
+        sample = [chunk.text for row in rows for chunk in row.chunks]
+        found = estimate(encoder, sample)
+        return found.scaled(texts / len(sample)) if found is not None and texts and sample else None
 
     def preview_import(self, request: ImportRequest, limit: int) -> Iterator[PreviewedRow]:
         """Show what the first rows of an import would become. Writes nothing, and reads no further.

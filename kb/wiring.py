@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kb import __version__
 from kb import catalog as cat
 from kb.chunks import Chunking
-from kb.declaration import check_model, make_chunking, make_recipe
+from kb.declaration import check_model, check_query_model, make_chunking, make_fingerprint, make_recipe
 from kb.errors import DamagedError, MismatchError, NotFoundError
 from kb.search import Searchable, VectorCache
 from kb.write import Target, current_user
@@ -42,6 +42,7 @@ class Wiring:
         self._stored = stored
         self._searchable: Searchable | None = None
         self._checked: Encoder | None = None
+        self._checked_queries: Encoder | None = None
         self._filters: dict[str, Filter] = {}
 
     @property
@@ -72,7 +73,7 @@ class Wiring:
     def prepare_queries(self) -> None:
         """Do now, while the model is in memory, what would delay the first search."""
         if self._checked is not None:
-            self._checked.prepare_queries()
+            self._query_encoder().prepare_queries()
 
     def _target(self, catalog: cat.Catalog, stored: StoredCollection) -> Target:
         recipe = stored.recipe
@@ -93,7 +94,8 @@ class Wiring:
 
     def _store(self, catalog: cat.Catalog) -> StoredCollection:
         encoder = self._base.encoder(self._declared.model)
-        recipe = make_recipe(self.name, self._declared, encoder, self._base.stored_collections())
+        queries = self._base.encoder(self._declared.query_model or self._declared.model)
+        recipe = make_recipe(self.name, self._declared, encoder, queries, self._base.stored_collections())
         with catalog.write() as connection:
             return cat.add_collection(
                 connection,
@@ -101,7 +103,7 @@ class Wiring:
                 self.schema,
                 recipe,
                 dimension=encoder.dimension,
-                fingerprint=encoder.fingerprint().tobytes(),
+                fingerprint=make_fingerprint(encoder, queries),
             )
 
     def _encoder(self) -> Encoder:
@@ -113,13 +115,24 @@ class Wiring:
             self._checked = encoder
         return self._checked
 
+    def _query_encoder(self) -> Encoder:
+        """Return the model that embeds queries, compared likewise; a search loads no other."""
+        if self._declared.query_model in (None, self._declared.model):
+            return self._encoder()
+        if self._checked_queries is None:
+            encoder = self._base.encoder(str(self._declared.query_model))
+            if self._stored is not None:
+                check_query_model(self._stored, encoder)
+            self._checked_queries = encoder
+        return self._checked_queries
+
     def _searching(self, catalog: cat.Catalog, stored: StoredCollection) -> Searchable:
         if self._searchable is None:
             self._searchable = Searchable(
                 catalog,
                 stored,
                 VectorCache(stored.id, stored.dimension),
-                self._encoder,
+                self._query_encoder,
                 lambda: self._base.index(stored),
                 lambda: self._base.follow(stored),
                 self._base.other_owner,

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["kb.errors"],
     ["kb.schema", "kb.toml_tables"],
-    ["kb.import_config"],
+    ["kb.import_config", "kb.model_config"],
     ["kb.config"],
     ["kb.sources", "kb.filters", "kb.chunks"],
     ["kb.embed", "kb.catalog", "kb.index"],

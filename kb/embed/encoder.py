@@ -32,6 +32,10 @@ than 0.9 on at least one sentence, because their spaces have nothing to do with 
 """
 
 
+REMOTE_AGREEMENT = 0.99
+"""The same for a model behind a server: providers round, and move between machines, without saying so."""
+
+
 class Encoder(Protocol):
     """Turns texts into unit vectors.
 
@@ -143,7 +147,7 @@ def check_vectors(vectors: object, count: int, dimension: int) -> Vectors:
 
     try:
         wide = np.asarray(vectors, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         what = f"the model returned no array of numbers: {error}"
         raise EncoderError(what, unchanged="nothing was stored") from error
     if wide.shape != (count, dimension):

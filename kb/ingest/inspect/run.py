@@ -23,10 +23,10 @@ from kb.sources import Format, Reading
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from kb.config import ModelSettings
     from kb.ingest.inspect.columns import ColumnState
     from kb.ingest.inspect.inspection import Finding, Window
     from kb.ingest.inspect.types import Verdict
+    from kb.model_config import ModelSettings
     from kb.sources import Source
 
 _PAIR_ROWS: Final = 2_000_000
