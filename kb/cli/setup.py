@@ -10,7 +10,7 @@ import click
 from kb.cli import render
 from kb.cli.options import Shared, shared
 
-_NUMBERS = ("dimension", "window", "size (MB)")
+_NUMBERS = ("dimension", "window", "MB")
 
 
 @click.command()
@@ -134,12 +134,12 @@ def models(options: Shared) -> None:
         render.print_rows(rows, options.format, columns=list(rows[0]))
         return
     made = render.table(
-        "model", "kind", "dimension", "window", "size (MB)", "local", "verified", right=_NUMBERS, wrap=["model"]
+        "model", "kind", "dimension", "window", "MB", "local", "verified", right=_NUMBERS, wrap=["model"]
     )
     for m in found:
         size = f"{m.size_bytes / 1e6:,.0f}" if m.size_bytes else "–"
         verified = {True: "yes", False: "no", None: "–"}[m.verified]
-        window = "no limit" if m.window == UNLIMITED else str(m.window or "–")
+        window = "any" if m.window == UNLIMITED else str(m.window or "–")
         made.add_row(m.id, m.kind, str(m.dimension or "–"), window, size, "yes" if m.local else "no", verified)
     render.console().print(made)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kb.embed.cache import sha256_of
 from kb.embed.encoder import FINGERPRINT_AGREEMENT, REMOTE_AGREEMENT
-from kb.embed.folder import StaticFolder, labels_of, read_facts, weights_of
+from kb.embed.folder import StaticFolder, is_static, labels_of, read_facts, weights_of
 from kb.embed.hashing import HashingEncoder
 from kb.embed.known import KNOWN_MODELS, KnownModel, known_model
 from kb.embed.remote import RemoteEncoder
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 Source = Literal["built-in", "path", "settings", "package", "cache", "download"]
-Kind = Literal["hashing", "transformer", "static", "http"]
+Kind = Literal["hashing", "transformer", "static", "http", "reranker"]
 
 
 @dataclass(frozen=True)
@@ -263,11 +263,23 @@ def _info(name: str, known: KnownModel | None, chosen: ModelSettings) -> ModelIn
         size = weights_of(found[0], name).stat().st_size
     except KBError as error:
         return replace(bare, verified=False, where=error.what)
-    kind: Kind = "static" if isinstance(facts, StaticFolder) else "transformer"
     where = str(resolved.path)
     return ModelInfo(
-        name, facts.dimension, facts.window, size, local=True, verified=resolved.verified, where=where, kind=kind
+        name,
+        facts.dimension,
+        facts.window,
+        size,
+        local=True,
+        verified=resolved.verified,
+        where=where,
+        kind=_kind(found[0], name),
     )
+
+
+def _kind(path: Path, model_id: str) -> Kind:
+    if labels_of(path, model_id):
+        return "reranker"
+    return "static" if is_static(path, model_id) else "transformer"
 
 
 def _only_packed(known: KnownModel | None, chosen: ModelSettings) -> bool:

@@ -15,7 +15,7 @@ from kb.embed.folder import STATIC_WEIGHTS
 from kb.errors import EncoderError, ModelNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from kb.embed.folder import StaticFolder
     from kb.model_config import ModelSettings
 
-_SLAB_TEXTS: Final = 2048
-# Vectors of tokens that are summed at once: 32 MB of 256 dimensions.
-_SLAB_TOKENS: Final = 32_768
+_SLAB: Final = 2048
 
 
 class StaticEncoder:
@@ -93,11 +91,16 @@ class StaticEncoder:
         import numpy as np
 
         table = self._vectors()
-        out = np.zeros((len(texts), self.dimension), dtype=np.float64)
-        for start in range(0, len(texts), _SLAB_TEXTS):
-            rows = self._numbers([prompt + text for text in texts[start : start + _SLAB_TEXTS]])
-            for first, last in _parts([len(row) for row in rows]):
-                out[start + first : start + last] = self._sums(table, rows[first:last])
+        out = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        try:
+            for start in range(0, len(texts), _SLAB):
+                rows = self._numbers([prompt + text for text in texts[start : start + _SLAB]])
+                for index, row in enumerate(rows, start):
+                    # The direction of a sum is that of the mean.
+                    out[index] = table[row].sum(axis=0)
+        except IndexError as error:
+            what = f"model '{self.model}' has tokens without a vector: {error}"
+            raise EncoderError(what, unchanged="nothing was stored", hint="install the model again") from error
         empty = ~out.any(axis=1)
         if empty.any():
             raise EncoderError(
@@ -115,41 +118,11 @@ class StaticEncoder:
             raise EncoderError(f"one of {len(texts)} texts is not valid Unicode: {error}") from error
         return [encoding.ids for encoding in found]
 
-    def _sums(self, table: NDArray[Any], rows: Sequence[Sequence[int]]) -> NDArray[Any]:
-        """Return the sum over each row's tokens: a mean is as long as it likes, its direction is the sum's."""
-        import numpy as np
-
-        lengths = np.array([len(row) for row in rows])
-        sums = np.zeros((len(rows), self.dimension))
-        filled = lengths > 0
-        if not filled.any():
-            return sums
-        numbers = np.fromiter((number for row in rows for number in row), dtype=np.int64, count=int(lengths.sum()))
-        starts = np.concatenate(([0], np.cumsum(lengths[filled])[:-1]))
-        try:
-            sums[filled] = np.add.reduceat(table[numbers], starts, axis=0)
-        except IndexError as error:
-            what = f"model '{self.model}' has tokens without a vector: {error}"
-            raise EncoderError(what, unchanged="nothing was stored", hint="install the model again") from error
-        return sums
-
     def _vectors(self) -> NDArray[Any]:
         with self._lock:
             if self._table is None:
                 self._table = _load(self._folder, self.model)
             return self._table
-
-
-def _parts(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield the rows that are summed at once, from one index to another."""
-    start = tokens = 0
-    for index, length in enumerate(lengths):
-        if index > start and tokens + length > _SLAB_TOKENS:
-            yield start, index
-            start, tokens = index, 0
-        tokens += length
-    if start < len(lengths):
-        yield start, len(lengths)
 
 
 def _load(folder: StaticFolder, model_id: str) -> NDArray[Any]:
