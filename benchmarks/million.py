@@ -109,6 +109,10 @@ class Quick:
         vector: np.ndarray = self.encode_documents([text])[0]
         return vector
 
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed several texts."""
+        return self.encode_documents(texts)
+
     def fingerprint(self) -> np.ndarray:
         """Embed three fixed texts."""
         return self.encode_documents(["one", "two", "three"])

@@ -65,6 +65,10 @@ class Table:
         """Return the row that the text names."""
         return np.asarray(self._queries[int(text[1:])])
 
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the rows that the texts name."""
+        return np.stack([self.encode_query(text) for text in texts])
+
     def fingerprint(self) -> np.ndarray:
         """Return three rows."""
         return np.asarray(self._documents[:3])

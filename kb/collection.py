@@ -8,13 +8,12 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from kb import curate, ingest
-from kb.errors import QueryError, UsageError, nearest
-from kb.filters import check, parse
+from kb.embed import estimate
+from kb.errors import UsageError
 from kb.ingest import FieldMapping, ImportRequest, Plan, Policy, Progress, UnknownColumns, last_of
 from kb.schema import Document, lookup_id
-from kb.search import Cut, Hits, Mode, Query, Report, Strategy, search
+from kb.searching import Searching
 from kb.sources import ExportFormat, Format, Reading
-from kb.wiring import Wiring
 from kb.write import Put, add, put
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from kb.catalog import Job
     from kb.curate import DeletedEntry, Entry, HistoryEntry
+    from kb.embed import Estimate
     from kb.filters import Filter
     from kb.ingest import PreviewedRow
     from kb.schema import Value
@@ -30,11 +30,11 @@ _LOG = logging.getLogger("kb")
 
 OnProgress = Callable[[Progress], None]
 
-MAX_FILTERS: Final = 256
-"""How many filter texts are kept parsed: reading one takes as long as a search."""
+ESTIMATED_ROWS: Final = 200
+"""How many rows tell how long the texts of an import are."""
 
 
-class Collection(Wiring):
+class Collection(Searching):
     """One collection of an open knowledge base."""
 
     def import_file(
@@ -128,6 +128,29 @@ class Collection(Wiring):
             ConflictError, SourceChangedError: The collection or a file has changed since; nothing was imported.
         """
         return last_of(self.apply_steps(plan), progress)
+
+    def estimate_import(self, request: ImportRequest, rehearsed: Job | None = None) -> Estimate | None:
+        """Return what an import would cost: the texts that it would embed, as long as those of its first rows.
+
+        Args:
+            request: As for ``run_import``.
+            rehearsed: What a dry run of it has found; without one, it is done now.
+
+        Returns:
+            None for a model without a price, where nothing would be embedded, and for standard input, which can be
+            read only once.
+
+        Raises:
+            UsageError, SourceError: As ``run_import``, before the first row.
+        """
+        encoder, chunking = self._previewing()
+        if estimate(encoder, ()) is None or "-" in request.files:
+            return None
+        texts = (rehearsed or self.run_import(request, dry_run=True)).counts.embedded
+        rows = ingest.preview_rows(self.schema, request, ESTIMATED_ROWS, encoder=encoder, chunking=chunking)
+        sample = [chunk.text for row in rows for chunk in row.chunks]
+        found = estimate(encoder, sample)
+        return found.scaled(texts / len(sample)) if found is not None and texts and sample else None
 
     def preview_import(self, request: ImportRequest, limit: int) -> Iterator[PreviewedRow]:
         """Show what the first rows of an import would become. Writes nothing, and reads no further.
@@ -308,68 +331,3 @@ class Collection(Wiring):
             NotFoundError: There never was such a document.
         """
         return curate.history(*self._existing(key), lookup_id(key))
-
-    def search(
-        self,
-        text: str,
-        *,
-        where: Filter | str | None = None,
-        limit: int = 10,
-        mode: Mode | str = Mode.HYBRID,
-        min_score: float | None = None,
-        max_score: float | None = None,
-        within: float | None = None,
-        autocut: bool = False,
-        offset: int = 0,
-        explain: bool = False,
-    ) -> Hits:
-        """Return the documents that answer a query, best first, with the reason for their number in ``report``.
-
-        Args:
-            text: What to look for; in ``keyword`` and ``hybrid`` mode, words in double quotes are a phrase.
-            where: A filter, as text or as an object.
-            limit: The most hits; 1 to 1,000.
-            mode: ``semantic``: by meaning alone; ``keyword``: by words alone; ``hybrid``: by both.
-            min_score: The lowest cosine similarity of a hit, in [-1, 1]; in hybrid mode a document that holds all
-                words of a quoted phrase passes too.
-            max_score: The highest: leaves out near-copies of the query.
-            within: The lowest cosine as a share of the best one's, in (0, 1].
-            autocut: Stop at the largest jump of what the answer is ordered by.
-            offset: How many of the best hits to skip; offset and limit are 1,000 at most together.
-            explain: Let each hit say how its place came about.
-
-        Raises:
-            QueryError, FilterError: The text is blank, a number out of range, or the filter does not fit the schema.
-            ModelMismatchError: The model is not the one that made the vectors.
-        """
-        cut = Cut(min_score, max_score, within, autocut)
-        return self.ask(Query(text, self.filter(where), limit, _mode(mode), cut, offset, explain))
-
-    def ask(self, query: Query) -> Hits:
-        """Return the answer to a query; as ``search``."""
-        place = self._place()
-        if place is None:
-            report = Report(0, query.limit, 0, 0, 0, query.cut.min_score, None, Strategy.EXACT, 0.0, query.mode)
-            return Hits(query.text, self.name, self.model, (), report)
-        return search(self._searching(*place), query)
-
-    def filter(self, where: Filter | str | None) -> Filter | None:
-        """Return a filter that has been checked against the schema, from its text or an object.
-
-        Raises:
-            FilterError: It is malformed or does not fit the schema.
-        """
-        if not isinstance(where, str):
-            return None if where is None else check(where, self.schema)
-        if where not in self._filters:
-            if len(self._filters) >= MAX_FILTERS:
-                self._filters.clear()
-            self._filters[where] = check(parse(where), self.schema)
-        return self._filters[where]
-
-
-def _mode(mode: Mode | str) -> Mode:
-    try:
-        return Mode(mode)
-    except ValueError:
-        raise QueryError(f"there is no search mode '{mode}'", hint=nearest(str(mode), list(Mode))) from None

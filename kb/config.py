@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kb.errors import ConfigError, NoKnowledgeBaseError, SchemaError, nearest
 from kb.import_config import ImportSettings, read_import
+from kb.model_config import ModelSettings, read_model
 from kb.schema import Field, FieldType, Schema, build_schema, parse_type
 from kb.toml_tables import only, table, tables, wrong
 
@@ -31,18 +32,16 @@ LANGUAGES: Final = (
 MAX_CONFIG_BYTES: Final = 1024 * 1024
 
 _FIELD_KEYS: Final = ("type", "required", "choices", "min", "max", "default", "separator")
-_COLLECTION_KEYS: Final = ("model", "key", "text", "chunk_tokens", "chunk_overlap", "language", "fields")
-_MODEL_KEYS: Final = ("path", "revision", "query_prompt", "document_prompt")
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSettings:
-    """What ``[models.NAME]`` says: where the weights lie, and prompts that replace the model's own."""
-
-    path: Path | None = None
-    revision: str | None = None
-    query_prompt: str | None = None
-    document_prompt: str | None = None
+_COLLECTION_KEYS: Final = (
+    "model",
+    "query_model",
+    "key",
+    "text",
+    "chunk_tokens",
+    "chunk_overlap",
+    "language",
+    "fields",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,7 @@ class CollectionSettings:
         chunk_tokens: The most tokens of one embedded text; None for what the model's window allows, 256 at most.
         chunk_overlap: How many tokens of the previous chunk are embedded before a chunk; None for 32.
         language: Of the documents; one of ``LANGUAGES``.
+        query_model: The id of the model that embeds queries; None where ``model`` does.
     """
 
     schema: Schema
@@ -62,6 +62,7 @@ class CollectionSettings:
     chunk_tokens: int | None = None
     chunk_overlap: int | None = None
     language: str = DEFAULT_LANGUAGE
+    query_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def load_settings(root: Path, environment: Mapping[str, str] = os.environ) -> Se
         storage=(root / location).resolve(),
         store_text=_variable("KB_INDEX_STORE_TEXT", environment, store_text),
         collections={n: _collection(n, t, path) for n, t in tables(raw, "collections", path)},
-        models={n: _model(n, t, path) for n, t in tables(raw, "models", path)},
+        models={n: read_model(n, t, path) for n, t in tables(raw, "models", path)},
         imports={n: read_import(n, t, path) for n, t in tables(raw, "imports", path)},
     )
 
@@ -246,7 +247,7 @@ def _collection(name: str, raw: dict[str, Any], path: Path) -> CollectionSetting
     where = f"{path}: [collections.{name}]"
     check_collection_name(name)
     only(raw, _COLLECTION_KEYS, path, f"collections.{name}")
-    for key in ("model", "key", "text", "language"):
+    for key in ("model", "query_model", "key", "text", "language"):
         if key in raw and (not isinstance(raw[key], str) or not raw[key]):
             raise wrong(path, f"collections.{name}.{key}", "a string", raw[key])
     for key in ("chunk_tokens", "chunk_overlap"):
@@ -260,25 +261,17 @@ def _collection(name: str, raw: dict[str, Any], path: Path) -> CollectionSetting
         schema = build_schema(fields, key=raw.get("key", "id"), text=raw.get("text"))
     except SchemaError as error:
         raise SchemaError(f"{where}: {error}", hint=error.hint) from None
-    model = raw.get("model", DEFAULT_MODEL)
-    if model.startswith(("./", "../", "~")):
-        model = str(path.parent / _path(model, f"{where} model"))
+    model = _model_id(raw.get("model", DEFAULT_MODEL), path, f"{where} model")
+    query_model = raw.get("query_model")
+    if query_model is not None:
+        query_model = _model_id(query_model, path, f"{where} query_model")
     language = check_language(raw.get("language", DEFAULT_LANGUAGE), where)
-    return CollectionSettings(schema, model, raw.get("chunk_tokens"), raw.get("chunk_overlap"), language)
+    return CollectionSettings(schema, model, raw.get("chunk_tokens"), raw.get("chunk_overlap"), language, query_model)
 
 
-def _model(name: str, raw: dict[str, Any], path: Path) -> ModelSettings:
-    only(raw, _MODEL_KEYS, path, f"models.{name}")
-    for key, value in raw.items():
-        if not isinstance(value, str):
-            raise wrong(path, f"models.{name}.{key}", "a string", value)
-    location = raw.get("path")
-    return ModelSettings(
-        path=None if location is None else path.parent / _path(location, f"{path}: models.{name}.path"),
-        revision=raw.get("revision"),
-        query_prompt=raw.get("query_prompt"),
-        document_prompt=raw.get("document_prompt"),
-    )
+def _model_id(given: str, path: Path, where: str) -> str:
+    """Return a model id; a path is relative to the file."""
+    return str(path.parent / _path(given, where)) if given.startswith(("./", "../", "~")) else given
 
 
 def _typed(bare: Field, raw: object, where: str) -> Any:

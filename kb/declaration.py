@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from kb import config
 from kb.chunks import Chunking
 from kb.config import CollectionSettings
-from kb.embed import FINGERPRINT_AGREEMENT, same_fingerprint
+from kb.embed import FINGERPRINT_SENTENCES, least_agreement, same_fingerprint
 from kb.errors import ModelMismatchError, UsageError
 from kb.schema import Recipe, Schema, differences, schema_of
 
@@ -28,7 +28,9 @@ def declare(
     document_class: type[Document],
     declared: CollectionSettings | None,
     stored: StoredCollection | None,
+    *,
     model: str | None,
+    query_model: str | None,
 ) -> CollectionSettings:
     """Return the declaration that a class makes, completed by what is configured or stored."""
     config.check_collection_name(name)
@@ -36,14 +38,37 @@ def declare(
     template = document_class.text_template or (known.template.source if known else None)
     schema = schema_of(document_class, key=known.key if known else "id", text=template)
     if declared is not None:
-        return replace(declared, schema=schema, model=model or declared.model)
-    if stored is None:
-        return CollectionSettings(schema, model or config.DEFAULT_MODEL)
-    return CollectionSettings(schema, model or stored.recipe.model, language=stored.language)
+        return replace(
+            declared, schema=schema, model=model or declared.model, query_model=query_model or declared.query_model
+        )
+    recipe = stored.recipe if stored else None
+    return CollectionSettings(
+        schema,
+        model or (recipe.model if recipe else config.DEFAULT_MODEL),
+        language=stored.language if stored else config.DEFAULT_LANGUAGE,
+        query_model=query_model or (recipe.query_model if recipe else None) or None,
+    )
+
+
+def declaration_of(stored: StoredCollection) -> CollectionSettings:
+    """Return the declaration of a collection that nothing declares any more."""
+    recipe = stored.recipe
+    return CollectionSettings(
+        stored.schema,
+        recipe.model,
+        recipe.chunk_tokens,
+        recipe.chunk_overlap,
+        stored.language,
+        recipe.query_model or None,
+    )
 
 
 def make_recipe(
-    name: str, declared: CollectionSettings, encoder: Encoder, stored: Sequence[StoredCollection]
+    name: str,
+    declared: CollectionSettings,
+    encoder: Encoder,
+    query_encoder: Encoder,
+    stored: Sequence[StoredCollection],
 ) -> Recipe:
     """Return the recipe of a new collection.
 
@@ -51,20 +76,29 @@ def make_recipe(
         name: Of the collection.
         declared: Its declaration.
         encoder: Its model.
+        query_encoder: The model that embeds queries; mostly the same.
         stored: All other collections: vectors are shared with those that were made by the same weights, not by others
             of the same name.
 
     Raises:
-        UsageError: Its chunks would be longer than what the model reads.
+        UsageError: Its chunks would be longer than what the model reads, or its two models have no common space.
     """
     chunking = make_chunking(name, declared, encoder)
+    if query_encoder.dimension != encoder.dimension:
+        raise UsageError(
+            f"the query model '{query_encoder.model}' has {query_encoder.dimension} dimensions, "
+            f"the model '{encoder.model}' of '{name}' has {encoder.dimension}",
+            unchanged="nothing was stored",
+            hint="name a query model that was made for the other one, or take query_model out",
+        )
     return Recipe(
         template=declared.schema.template.source,
         chunk_tokens=chunking.tokens,
         chunk_overlap=chunking.overlap,
         model=encoder.model,
         document_prompt=encoder.document_prompt,
-        query_prompt=encoder.query_prompt,
+        query_prompt=query_encoder.query_prompt,
+        query_model="" if query_encoder is encoder else query_encoder.model,
         weights=_weights(encoder, stored),
     )
 
@@ -90,22 +124,29 @@ def _check_window(name: str, tokens: int, encoder: Encoder) -> None:
         )
 
 
+def make_fingerprint(encoder: Encoder, query_encoder: Encoder) -> bytes:
+    """Return what a new collection remembers of its models, for ``check_model`` and ``check_query_model``."""
+    own = encoder.fingerprint().tobytes()
+    return own if query_encoder is encoder else own + query_encoder.fingerprint().tobytes()
+
+
 def _weights(encoder: Encoder, stored: Sequence[StoredCollection]) -> int:
     same_id = [other for other in stored if other.recipe.model == encoder.model]
     for other in same_id:
-        if _agreement(other, encoder) >= FINGERPRINT_AGREEMENT:
+        if _agreement(other, encoder) >= least_agreement(encoder):
             return other.recipe.weights
     return max((other.recipe.weights + 1 for other in same_id), default=0)
 
 
-def _agreement(stored: StoredCollection, encoder: Encoder) -> float:
+def _agreement(stored: StoredCollection, encoder: Encoder, *, queries: bool = False) -> float:
     """Return how far the model's answers agree with those that a collection remembers: 1 when they are the same."""
     import numpy as np
 
     if encoder.dimension != stored.dimension:
         return -1.0
     remembered = np.frombuffer(stored.fingerprint, dtype="<f4").reshape(-1, stored.dimension)
-    return same_fingerprint(encoder.fingerprint(), remembered)
+    own = len(FINGERPRINT_SENTENCES)
+    return same_fingerprint(encoder.fingerprint(), remembered[own:] if queries else remembered[:own])
 
 
 def changed_recipe(stored: StoredCollection, declared: CollectionSettings) -> Recipe:
@@ -115,47 +156,83 @@ def changed_recipe(stored: StoredCollection, declared: CollectionSettings) -> Re
         recipe,
         template=declared.schema.template.source,
         model=declared.model,
+        query_model=_query_model(declared),
         chunk_tokens=declared.chunk_tokens or recipe.chunk_tokens,
         chunk_overlap=recipe.chunk_overlap if overlap is None else overlap,
     )
 
 
+def _query_model(declared: CollectionSettings) -> str:
+    return "" if declared.query_model in (None, declared.model) else str(declared.query_model)
+
+
+def same_models(a: Recipe, b: Recipe) -> bool:
+    """Whether two recipes name the same models."""
+    return (a.model, a.query_model) == (b.model, b.query_model)
+
+
 def mismatches(stored: StoredCollection, declared: CollectionSettings, recipe: Recipe) -> list[str]:
     """Return what keeps the stored documents and vectors from fitting a declaration with that recipe."""
     found = differences(stored.schema, declared.schema)
-    for name, label in (("model", "the model"), ("chunk_tokens", "chunk_tokens"), ("chunk_overlap", "chunk_overlap")):
+    for name, label in (
+        ("model", "the model"),
+        ("query_model", "the query model"),
+        ("chunk_tokens", "chunk_tokens"),
+        ("chunk_overlap", "chunk_overlap"),
+    ):
         before, after = getattr(stored.recipe, name), getattr(recipe, name)
         if before != after:
-            found.append(f"{label} was {before} and is {after}")
+            found.append(f"{label} was {_told(before)} and is {_told(after)}")
     return found
+
+
+def _told(value: str | int) -> str:
+    return "the same as the model" if value == "" else str(value)
 
 
 def check_model(stored: StoredCollection, encoder: Encoder) -> None:
     """Make sure that a model is the one that made a collection's vectors, and is used in the same way.
 
     Raises:
-        ModelMismatchError: It is not, also when it has the same dimension; or its prompts have changed.
+        ModelMismatchError: It is not, also when it has the same dimension; or its prompt has changed.
         UsageError: The collection's chunks would be longer than what the model reads.
     """
-    recipe = stored.recipe
-    _check_window(stored.name, recipe.chunk_tokens, encoder)
-    if (encoder.document_prompt, encoder.query_prompt) != (recipe.document_prompt, recipe.query_prompt):
+    _check_window(stored.name, stored.recipe.chunk_tokens, encoder)
+    _check_prompt(stored, encoder, stored.recipe.document_prompt, encoder.document_prompt, "document_prompt")
+    if not stored.recipe.query_model:
+        _check_prompt(stored, encoder, stored.recipe.query_prompt, encoder.query_prompt, "query_prompt")
+    _check_answers(stored, encoder, _agreement(stored, encoder), "made the vectors of")
+
+
+def check_query_model(stored: StoredCollection, encoder: Encoder) -> None:
+    """Make sure that a model is the one that embeds the queries of a collection, used in the same way.
+
+    Raises:
+        ModelMismatchError: It is not, or its prompt has changed.
+    """
+    _check_prompt(stored, encoder, stored.recipe.query_prompt, encoder.query_prompt, "query_prompt")
+    _check_answers(stored, encoder, _agreement(stored, encoder, queries=True), "embeds the queries of")
+
+
+def _check_prompt(stored: StoredCollection, encoder: Encoder, before: str, now: str, key: str) -> None:
+    if now != before:
         raise ModelMismatchError(
-            f"the prompts of the model '{encoder.model}' are not those that made the vectors of '{stored.name}': "
-            f"{recipe.document_prompt!r} and {recipe.query_prompt!r} before, "
-            f"{encoder.document_prompt!r} and {encoder.query_prompt!r} now",
+            f"the {key} of the model '{encoder.model}' is not the one that '{stored.name}' was stored with: "
+            f"{before!r} before, {now!r} now",
             unchanged="nothing was searched or written",
-            hint=f'put the former prompts back in [models."{encoder.model}"], or import into a new collection',
+            hint=f'put {key} = "{before}" back in [models."{encoder.model}"], or import into a new collection',
         )
-    agreement = _agreement(stored, encoder)
-    if agreement >= FINGERPRINT_AGREEMENT:
+
+
+def _check_answers(stored: StoredCollection, encoder: Encoder, agreement: float, does: str) -> None:
+    if agreement >= least_agreement(encoder):
         return
     if encoder.dimension == stored.dimension:
         difference = f"its answers to three fixed sentences agree to {agreement:.3f} only"
     else:
         difference = f"its vectors have {encoder.dimension} dimensions, the stored ones {stored.dimension}"
     raise ModelMismatchError(
-        f"the model '{encoder.model}' is not the one that made the vectors of '{stored.name}': {difference}",
+        f"the model '{encoder.model}' is not the one that {does} '{stored.name}': {difference}",
         unchanged="nothing was searched or written",
         hint="put the former weights back, or import into a new collection that names the new model",
     )

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 from kb import __version__, jobs
 from kb import catalog as cat
 from kb.collection import Collection, OnProgress
-from kb.config import CollectionSettings, Settings
-from kb.declaration import changed_recipe, declare, mismatches
+from kb.declaration import changed_recipe, declaration_of, declare, mismatches, same_models
 from kb.errors import (
     DamagedError,
     LockedError,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kb.catalog import Job, Reject, StoredCollection
+    from kb.config import CollectionSettings, Settings
     from kb.curate import UndoPlan
     from kb.embed import Encoder
     from kb.maintain import Problem, Stats
@@ -137,7 +137,12 @@ class KnowledgeBase:
         return self._catalog
 
     def collection(
-        self, name: str | None = None, document_class: type[Document] | None = None, *, model: str | None = None
+        self,
+        name: str | None = None,
+        document_class: type[Document] | None = None,
+        *,
+        model: str | None = None,
+        query_model: str | None = None,
     ) -> Collection:
         """Return a collection.
 
@@ -145,6 +150,7 @@ class KnowledgeBase:
             name: As declared or stored; None when there is only one.
             document_class: Its schema as a Python class; declares the collection if nothing else does.
             model: The model id of a collection that is declared here.
+            query_model: The id of the model that embeds its queries, where that is another one of the same space.
 
         Raises:
             NotFoundError: Neither ``config.toml`` nor the catalog nor this call declares it.
@@ -156,7 +162,7 @@ class KnowledgeBase:
         stored = self._stored(name)
         declared = self.settings.collections.get(name)
         if document_class is not None:
-            declared = declare(name, document_class, declared, stored, model)
+            declared = declare(name, document_class, declared, stored, model=model, query_model=query_model)
         if declared is None and stored is None:
             raise NotFoundError(
                 f"there is no collection '{name}'",
@@ -166,10 +172,7 @@ class KnowledgeBase:
             stored = self._reconciled(stored, declared)
         if declared is None:
             assert stored is not None  # else it was not found
-            recipe = stored.recipe
-            declared = CollectionSettings(
-                stored.schema, recipe.model, recipe.chunk_tokens, recipe.chunk_overlap, stored.language
-            )
+            declared = declaration_of(stored)
         self._collections[name] = Collection(self, name, declared, stored)
         return self._collections[name]
 
@@ -354,7 +357,7 @@ class KnowledgeBase:
             # Nothing that a restoration could bring back, either.
             is_empty = cat.last_update(connection, stored.id) is None
         found = mismatches(stored, declared, recipe)
-        if found and not (is_empty and stored.recipe.model == recipe.model):
+        if found and not (is_empty and same_models(stored.recipe, recipe)):
             raise SchemaMismatchError(
                 f"the collection '{stored.name}' was stored under another declaration: {'; '.join(found)}",
                 unchanged="nothing was changed",

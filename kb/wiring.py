@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from kb import __version__
 from kb import catalog as cat
 from kb.chunks import Chunking
-from kb.declaration import check_model, make_chunking, make_recipe
+from kb.declaration import check_model, check_query_model, make_chunking, make_fingerprint, make_recipe
+from kb.embed import open_reranker
 from kb.errors import DamagedError, MismatchError, NotFoundError
 from kb.search import Searchable, VectorCache
 from kb.write import Target, current_user
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from kb.catalog import StoredCollection
     from kb.config import CollectionSettings
-    from kb.embed import Encoder
+    from kb.embed import Encoder, Reranker
     from kb.filters import Filter
     from kb.knowledge_base import KnowledgeBase
     from kb.schema import Schema
@@ -42,6 +43,8 @@ class Wiring:
         self._stored = stored
         self._searchable: Searchable | None = None
         self._checked: Encoder | None = None
+        self._checked_queries: Encoder | None = None
+        self._rerankers: dict[str, Reranker] = {}
         self._filters: dict[str, Filter] = {}
 
     @property
@@ -72,7 +75,7 @@ class Wiring:
     def prepare_queries(self) -> None:
         """Do now, while the model is in memory, what would delay the first search."""
         if self._checked is not None:
-            self._checked.prepare_queries()
+            self._query_encoder().prepare_queries()
 
     def _target(self, catalog: cat.Catalog, stored: StoredCollection) -> Target:
         recipe = stored.recipe
@@ -93,7 +96,8 @@ class Wiring:
 
     def _store(self, catalog: cat.Catalog) -> StoredCollection:
         encoder = self._base.encoder(self._declared.model)
-        recipe = make_recipe(self.name, self._declared, encoder, self._base.stored_collections())
+        queries = self._base.encoder(self._declared.query_model or self._declared.model)
+        recipe = make_recipe(self.name, self._declared, encoder, queries, self._base.stored_collections())
         with catalog.write() as connection:
             return cat.add_collection(
                 connection,
@@ -101,7 +105,7 @@ class Wiring:
                 self.schema,
                 recipe,
                 dimension=encoder.dimension,
-                fingerprint=encoder.fingerprint().tobytes(),
+                fingerprint=make_fingerprint(encoder, queries),
                 language=self._declared.language,
             )
 
@@ -114,15 +118,32 @@ class Wiring:
             self._checked = encoder
         return self._checked
 
+    def _query_encoder(self) -> Encoder:
+        """Return the model that embeds queries, compared likewise; a search loads no other."""
+        if self._declared.query_model in (None, self._declared.model):
+            return self._encoder()
+        if self._checked_queries is None:
+            encoder = self._base.encoder(str(self._declared.query_model))
+            if self._stored is not None:
+                check_query_model(self._stored, encoder)
+            self._checked_queries = encoder
+        return self._checked_queries
+
+    def _reranker(self, model: str) -> Reranker:
+        if model not in self._rerankers:
+            self._rerankers[model] = open_reranker(model, self._base.settings.models)
+        return self._rerankers[model]
+
     def _searching(self, catalog: cat.Catalog, stored: StoredCollection) -> Searchable:
         if self._searchable is None:
             self._searchable = Searchable(
                 catalog,
                 stored,
                 VectorCache(stored.id, stored.dimension),
-                self._encoder,
+                self._query_encoder,
                 lambda: self._base.index(stored),
                 lambda connection: self._base.words(stored, connection),
+                self._reranker,
                 lambda: self._base.follow_vectors(stored),
                 self._base.other_owner,
             )

@@ -108,6 +108,10 @@ class FakeEncoder:
         self.queries.append(text)
         return self._turned(self.inner.encode_query(text))
 
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        self.queries += texts
+        return self._turned(self.inner.encode_queries(texts))
+
     def fingerprint(self) -> np.ndarray:
         return self._turned(self.inner.fingerprint())
 

@@ -19,6 +19,7 @@ from kb.errors import KBError
 from kb.filters import parse
 from kb.import_config import IMPORT_KEYS
 from kb.ingest import check_imports
+from kb.model_config import MODEL_KEYS
 from kb.schema import FieldType
 from tests.conftest import ROOT
 
@@ -62,7 +63,7 @@ def test_every_status_and_command_of_jobs_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["storage", "index", *config._COLLECTION_KEYS, *config._FIELD_KEYS, *config._MODEL_KEYS, "store_text"]
+    "key", ["storage", "index", *config._COLLECTION_KEYS, *config._FIELD_KEYS, *MODEL_KEYS, "store_text"]
 )
 def test_every_key_of_the_configuration_is_documented(key: str) -> None:
     assert key in words_in_code(section("Configuration"))

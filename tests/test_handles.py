@@ -86,9 +86,9 @@ def test_other_prompts_are_refused(root: Path) -> None:
     with kb.open(root, encoders={"fake": changed}) as base, pytest.raises(ModelMismatchError) as caught:
         base.collection("articles").search("body")
     assert str(caught.value) == (
-        "the prompts of the model 'fake' are not those that made the vectors of 'articles': "
-        "'' and '' before, '' and 'query: ' now"
+        "the query_prompt of the model 'fake' is not the one that 'articles' was stored with: '' before, 'query: ' now"
     )
+    assert caught.value.hint == 'put query_prompt = "" back in [models."fake"], or import into a new collection'
 
 
 @dataclass

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import FakeEncoder, Ran
+    from tests.conftest import Ran
 
 BODIES = {
     "a": "the old oak tree stands in the garden behind the house",

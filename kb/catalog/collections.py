@@ -25,7 +25,8 @@ class StoredCollection:
         schema: The fields, key and template that its documents were stored with.
         recipe: How its vectors were made.
         dimension: The length of a vector.
-        fingerprint: The model's answer to three fixed sentences: 3 × dimension float32.
+        fingerprint: The model's answer to three fixed sentences: 3 × dimension float32; behind it, where another model
+            embeds queries, the answer of that one.
         generation: The name of the Chroma collection that serves it.
         change: Grows by one with every write; caches compare it.
         created: When it was first stored.

@@ -13,7 +13,9 @@ from kb.cli.previewing import print_preview
 from kb.cli.running import exit_code, print_job, run_steps
 
 if TYPE_CHECKING:
-    from kb.ingest import Plan
+    from kb.catalog import Job
+    from kb.collection import Collection
+    from kb.ingest import ImportRequest, Plan
 
 
 @click.command("import")
@@ -51,9 +53,19 @@ def import_(options: Shared, given: ImportOptions) -> int:
             plan.save(given.plan)
             _print_plan(options, plan, given.plan)
             return 3 if plan.rejects else 0
+        if not given.dry_run:
+            _note_cost(options, collection, request)
         job = run_steps(options, base, collection.import_steps(request, dry_run=given.dry_run))
+        if given.dry_run:
+            _note_cost(options, collection, request, job)
     print_job(options, job, dry_run=given.dry_run)
     return exit_code(job)
+
+
+def _note_cost(options: Shared, collection: Collection, request: ImportRequest, rehearsed: Job | None = None) -> None:
+    cost = collection.estimate_import(request, rehearsed)
+    if cost is not None:
+        options.note(f"embedding with {collection.model}: {cost}")
 
 
 def _print_plan(options: Shared, plan: Plan, path: str) -> None:

@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "collections": ("kb.cli.setup", "collections", "List the collections and their fields."),
     "jobs": ("kb.cli.jobs", "jobs", "List, show, resume, cancel and undo jobs."),
     "models": ("kb.cli.setup", "models", "List the embedding models."),
+    "similar": ("kb.cli.searching", "similar", "Find documents like other documents."),
     "compare": ("kb.cli.searching", "compare", "Show how similar texts are to each other."),
     "stats": ("kb.cli.upkeep", "stats", "Show figures of the knowledge base."),
     "verify": ("kb.cli.upkeep", "verify", "Check the catalog, and the index against it."),

@@ -180,6 +180,8 @@ def hit_object(hit: Hit) -> dict[str, Any]:
         "chunk": hit.chunk,
         "fields": present(hit.fields),
     }
+    if hit.highlight is not None:
+        made["highlight"] = hit.highlight
     if hit.explanation is not None:
         made["explanation"] = asdict(hit.explanation)
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,15 +11,16 @@ from kb.cli import render
 from kb.cli.options import Shared, check_raw, raw_cells, shared
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
+    import kb
     from kb.evaluate import Comparison
     from kb.schema import Field
     from kb.search import Explanation, Hits, Leg
 
 
 @click.command()
-@click.argument("query")
+@click.argument("queries", nargs=-1, metavar="QUERY...")
 @click.option(
     "--where", metavar="FILTER", help="Only documents that satisfy it, e.g. 'rating >= 4 and tags has \"sql\"'."
 )
@@ -35,12 +37,24 @@ if TYPE_CHECKING:
 @click.option("--max-score", metavar="X", type=float, help="The highest: leaves out near-copies of QUERY.")
 @click.option("--within", metavar="R", type=float, help="The lowest score as a share of the best, e.g. 0.9.")
 @click.option("--autocut", is_flag=True, help="Stop at the largest jump.")
+@click.option("--like", metavar="ID", multiple=True, help="More like this document. May be given several times.")
+@click.option("--unlike", metavar="ID", multiple=True, help="Less like this document.")
+@click.option(
+    "--diverse",
+    metavar="[S]",
+    type=float,
+    is_flag=False,
+    flag_value=0.5,
+    help="Prefer hits that differ from those above them; S from 0 to 1, 0.5 unless given.",
+)
+@click.option("--rerank", metavar="MODEL", help="A cross-encoder that orders the best candidates again.")
+@click.option("--highlight", is_flag=True, help="Show the best sentence of each hit.")
 @click.option("--explain", is_flag=True, help="Say of each hit how its place came about.")
 @raw_cells
 @shared
 def search(
     options: Shared,
-    query: str,
+    queries: tuple[str, ...],
     where: str | None,
     limit: int,
     offset: int,
@@ -49,6 +63,11 @@ def search(
     max_score: float | None,
     within: float | None,
     autocut: bool,
+    like: tuple[str, ...],
+    unlike: tuple[str, ...],
+    diverse: float | None,
+    rerank: str | None,
+    highlight: bool,
     explain: bool,
     raw: bool,
 ) -> None:
@@ -58,42 +77,106 @@ def search(
     a phrase. In every mode the score is the cosine similarity of the query and
     a document's best chunk: 1 is the same meaning, 0 is unrelated. A line on
     stderr says why the answer has the length it has; no hit at all is a normal
-    answer.
+    answer. Several queries are answered one after the other.
 
     \b
     Examples:
       kb search "how do transformers pay attention" -k 5
       kb search '"slow queries"' --where 'tags has "sql"' --min-score 0.35
     """
+    from kb.search import Cut, Example, Mode, Query
+
+    check_raw(options, raw=raw)
+    if not queries and not like:
+        raise click.UsageError("say what to look for, or name a document with --like")
+    with options.open() as base:
+        collection = options.pick(base)
+        query = Query(
+            queries[0] if queries else "",
+            collection.filter(where),
+            limit,
+            Mode(mode),
+            Cut(min_score, max_score, within, autocut),
+            offset,
+            explain,
+            Example(like, unlike),
+            diverse,
+            highlight,
+            rerank,
+        )
+        answers = collection.ask_all([query, *(replace(query, text=text) for text in queries[1:])])
+        fields, facets = collection.schema.fields.values(), _facets(collection)
+    _print_answers(options, answers, fields, facets, raw=raw)
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--unlike", metavar="ID", multiple=True, help="Less like this document. May be given several times.")
+@click.option("--where", metavar="FILTER", help="Only documents that satisfy it.")
+@click.option("-k", "--limit", metavar="N", type=int, default=10, show_default=True, help="The most hits; 1 to 1000.")
+@click.option("--min-score", metavar="X", type=float, help="The lowest cosine similarity of a hit, from -1 to 1.")
+@click.option("--max-score", metavar="X", type=float, help="The highest: leaves out near-copies.")
+@raw_cells
+@shared
+def similar(
+    options: Shared,
+    ids: tuple[str, ...],
+    unlike: tuple[str, ...],
+    where: str | None,
+    limit: int,
+    min_score: float | None,
+    max_score: float | None,
+    raw: bool,
+) -> None:
+    """Find the documents nearest in meaning to the documents named by ID.
+
+    Those named are left out. The score is the cosine similarity of a
+    document's best chunk with the mean of what is named.
+
+    \b
+    Examples:
+      kb similar nlp-13 -k 5
+      kb similar nlp-13 nlp-02 --unlike vision-12 --where 'rating >= 4'
+    """
     check_raw(options, raw=raw)
     with options.open() as base:
         collection = options.pick(base)
-        hits = collection.search(
-            query,
-            where=where,
-            limit=limit,
-            offset=offset,
-            mode=mode,
-            min_score=min_score,
-            max_score=max_score,
-            within=within,
-            autocut=autocut,
-            explain=explain,
+        hits = collection.similar(
+            *ids, unlike=unlike, where=where, limit=limit, min_score=min_score, max_score=max_score
         )
-        schema = collection.schema
-        # What the text shows already is not shown again beside it.
-        facets = {name for name, f in schema.fields.items() if f.is_metadata and name not in schema.template.names}
+        fields, facets = collection.schema.fields.values(), _facets(collection)
+    _print_answers(options, [hits], fields, facets, raw=raw)
+
+
+def _facets(collection: kb.Collection) -> set[str]:
+    """Return the fields that are shown beside the text: what it shows already is not shown again."""
+    schema = collection.schema
+    return {name for name, f in schema.fields.items() if f.is_metadata and name not in schema.template.names}
+
+
+def _print_answers(
+    options: Shared, answers: Sequence[Hits], fields: Collection[Field], facets: set[str], *, raw: bool
+) -> None:
+    """Print answers and, on stderr, why each has its length."""
+    several = len(answers) > 1
     if options.format == "json":
-        render.print_json(render.hits_object(hits))
-    elif options.format == "table":
-        _print_hits(hits, facets)
+        objects = [render.hits_object(hits) for hits in answers]
+        render.print_json(objects if several else objects[0])
     elif options.format == "csv":
-        _print_csv(hits, schema.fields.values(), raw=raw)
-    else:
-        render.print_rows([render.hit_object(hit) for hit in hits], options.format, columns=[])
-    options.note(str(hits.report))
-    for note in (*hits.report.notes, *([hits.report.degraded] if hits.report.degraded else [])):
-        options.note(f"note: {note}")
+        _print_csv(answers, fields, raw=raw)
+    elif options.format == "jsonl":
+        rows = [
+            {**({"query": hits.query} if several else {}), **render.hit_object(hit)} for hits in answers for hit in hits
+        ]
+        render.print_rows(rows, options.format, columns=[])
+    for hits in answers:
+        if options.format == "table":
+            if several:
+                render.console().print(f"\n{hits.query}", style="bold", markup=False, highlight=False)
+            _print_hits(hits, facets)
+        options.note((f"{hits.query}: " if several else "") + str(hits.report))
+        for note in (*hits.report.notes, *([hits.report.degraded] if hits.report.degraded else [])):
+            options.note(f"note: {note}")
 
 
 @click.command()
@@ -144,18 +227,24 @@ def _comparison(options: Shared, texts: tuple[str, ...], model: str | None) -> C
     return compare_texts(open_encoder(chosen, settings.models), texts)
 
 
-def _print_csv(hits: Hits, fields: Collection[Field], *, raw: bool) -> None:
+def _print_csv(answers: Sequence[Hits], fields: Collection[Field], *, raw: bool) -> None:
     from kb.schema import Field, FieldType
     from kb.sources import Column
 
-    own = (
+    several = len(answers) > 1
+    names = [one.name for one in fields]
+    columns = [
+        *([Column("query", None)] if several else []),
         Column("id", None),
         Column("score", Field("score", FieldType.FLOAT)),
         Column("chunk", Field("chunk", FieldType.INT)),
-    )
-    names = [one.name for one in fields]
-    columns = [*own, *(Column(one.name, one) for one in fields)]
-    rows = [[hit.id, hit.score, hit.chunk, *(hit.fields[name] for name in names)] for hit in hits]
+        *(Column(one.name, one) for one in fields),
+    ]
+    rows = [
+        [*([hits.query] if several else []), hit.id, hit.score, hit.chunk, *(hit.fields[name] for name in names)]
+        for hits in answers
+        for hit in hits
+    ]
     render.print_csv(columns, rows, raw=raw)
 
 
@@ -175,8 +264,10 @@ def _print_hits(hits: Hits, facets: set[str]) -> None:
         ]
         if facts:
             shown.append("\n" + " · ".join(facts), style="not bold dim")
+        if hit.highlight is not None:
+            shown.append("\n» " + render.short(hit.highlight, 220), style="not bold italic")
         if hit.explanation is not None:
-            shown.append("\n" + _explained(hit.explanation), style="not bold italic")
+            shown.append("\n" + _explained(hit.explanation), style="not bold dim")
         made.add_row(f"{hit.score:.3f}", render.short(hit.id, render.MAX_ID), shown)
     if hits:
         render.console().print(made)

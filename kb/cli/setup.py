@@ -10,7 +10,7 @@ import click
 from kb.cli import render
 from kb.cli.options import Shared, shared
 
-_NUMBERS = ("dimension", "window", "size (MB)")
+_NUMBERS = ("dimension", "window", "MB")
 
 
 @click.command()
@@ -102,14 +102,14 @@ def collections(options: Shared) -> None:
 @click.command()
 @shared
 def models(options: Shared) -> None:
-    """List the embedding models: dimension, window in tokens, size, and whether the weights are here.
+    """List the embedding models: kind, dimension, window in tokens, size, and whether the weights are here.
 
     \b
     Examples:
       kb models
       kb models --format json
     """
-    from kb.embed import list_models
+    from kb.embed import UNLIMITED, list_models
     from kb.errors import NoKnowledgeBaseError
 
     try:
@@ -120,6 +120,7 @@ def models(options: Shared) -> None:
     rows = [
         {
             "id": m.id,
+            "kind": m.kind,
             "dimension": m.dimension,
             "window": m.window,
             "size_bytes": m.size_bytes,
@@ -133,12 +134,13 @@ def models(options: Shared) -> None:
         render.print_rows(rows, options.format, columns=list(rows[0]))
         return
     made = render.table(
-        "model", "dimension", "window", "size (MB)", "local", "verified", right=_NUMBERS, wrap=["model"]
+        "model", "kind", "dimension", "window", "MB", "local", "verified", right=_NUMBERS, wrap=["model"]
     )
     for m in found:
         size = f"{m.size_bytes / 1e6:,.0f}" if m.size_bytes else "–"
         verified = {True: "yes", False: "no", None: "–"}[m.verified]
-        made.add_row(m.id, str(m.dimension or "–"), str(m.window or "–"), size, "yes" if m.local else "no", verified)
+        window = "any" if m.window == UNLIMITED else str(m.window or "–")
+        made.add_row(m.id, m.kind, str(m.dimension or "–"), window, size, "yes" if m.local else "no", verified)
     render.console().print(made)
 
 

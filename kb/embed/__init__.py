@@ -6,7 +6,14 @@ function that needs it: importing this package loads none of them.
 
 from __future__ import annotations
 
-from kb.embed.encoder import FINGERPRINT_AGREEMENT, Encoder, check_vectors, same_fingerprint
+from kb.embed.encoder import (
+    FINGERPRINT_AGREEMENT,
+    FINGERPRINT_SENTENCES,
+    Encoder,
+    check_vectors,
+    same_fingerprint,
+)
+from kb.embed.folder import UNLIMITED
 from kb.embed.hashing import HashingEncoder
 from kb.embed.models import (
     KNOWN_MODELS,
@@ -14,23 +21,33 @@ from kb.embed.models import (
     ModelInfo,
     ModelSettings,
     ResolvedModel,
+    least_agreement,
     list_models,
     open_encoder,
     resolve,
 )
+from kb.embed.remote import Estimate, estimate
+from kb.embed.reranker import Reranker, open_reranker
 
 __all__ = [
     "FINGERPRINT_AGREEMENT",
+    "FINGERPRINT_SENTENCES",
     "KNOWN_MODELS",
+    "UNLIMITED",
     "Encoder",
+    "Estimate",
     "HashingEncoder",
     "KnownModel",
     "ModelInfo",
     "ModelSettings",
+    "Reranker",
     "ResolvedModel",
     "check_vectors",
+    "estimate",
+    "least_agreement",
     "list_models",
     "open_encoder",
+    "open_reranker",
     "resolve",
     "same_fingerprint",
 ]

@@ -32,6 +32,10 @@ than 0.9 on at least one sentence, because their spaces have nothing to do with 
 """
 
 
+REMOTE_AGREEMENT = 0.99
+"""The same for a model behind a server: providers round, and move between machines, without saying so."""
+
+
 class Encoder(Protocol):
     """Turns texts into unit vectors.
 
@@ -103,6 +107,17 @@ class Encoder(Protocol):
         """
         ...
 
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Embed several search texts together; a few are faster than one by one.
+
+        Returns:
+            Shape (len(texts), dimension), float32, rows of length 1 in the order given.
+
+        Raises:
+            EncoderError: As for ``encode_documents``.
+        """
+        ...
+
     def query_tokens(self, text: str) -> int:
         """Count the tokens of a query with special tokens and prompt; above ``window`` its end is ignored."""
         ...
@@ -143,7 +158,7 @@ def check_vectors(vectors: object, count: int, dimension: int) -> Vectors:
 
     try:
         wide = np.asarray(vectors, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         what = f"the model returned no array of numbers: {error}"
         raise EncoderError(what, unchanged="nothing was stored") from error
     if wide.shape != (count, dimension):

@@ -1,4 +1,4 @@
-"""What a model's folder says about itself: dimension, window, prompts. Reads JSON only; loads no weights."""
+"""What a model's folder says about itself: kind, dimension, window, prompts. Reads JSON only; loads no weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WEIGHTS = "model.safetensors"
+# sentence-transformers keeps the weights of some static models below the folder.
+_PLACES = (WEIGHTS, f"0_StaticEmbedding/{WEIGHTS}")
 _NEEDED = ("config.json", "tokenizer.json")
 _PICKLED = ("pytorch_model.bin", "model.pt", "model.pth", "pytorch_model.pt")
 _QUERY_PROMPTS = ("query",)
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _DEFAULT_WINDOW = 512
+UNLIMITED = 1 << 20
+"""The window of a model that reads all of a text, however long: its vector is the mean over the tokens."""
+STATIC_WEIGHTS = ("embedding.weight", "embeddings")
+"""The names under which sentence-transformers and model2vec keep the vectors of the tokens."""
+_LONGEST_HEAD = 1 << 20
 # Models of these families start counting positions behind the padding token, and lose two of them.
 _OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl")
 
@@ -43,6 +50,96 @@ class ModelFolder:
     document_prompt: str
     lower_case: bool
     pools_prompt: bool
+
+
+@dataclass(frozen=True)
+class StaticFolder:
+    """The facts of one folder with a vector for each token, in the layout of sentence-transformers or of model2vec.
+
+    Attributes:
+        weights: The file with the vectors.
+        dimension: Their length.
+        window: Most tokens of one input: ``UNLIMITED``, or where the tokeniser's file cuts.
+        query_prompt: As in ``ModelFolder``.
+        document_prompt: As in ``ModelFolder``.
+    """
+
+    weights: Path
+    dimension: int
+    window: int
+    query_prompt: str
+    document_prompt: str
+
+
+def read_facts(path: Path, model_id: str) -> ModelFolder | StaticFolder:
+    """Read the facts of a model folder of either kind; as ``read_folder`` and ``read_static``."""
+    return read_static(path, model_id) if is_static(path, model_id) else read_folder(path, model_id)
+
+
+def is_static(path: Path, model_id: str) -> bool:
+    """Whether a folder holds a static model.
+
+    Raises:
+        ModelNotFoundError: What it says of itself cannot be read.
+    """
+    modules = _modules(path, model_id)
+    if modules:
+        return modules[0] == "StaticEmbedding"
+    return _read(path / "config.json", model_id).get("model_type") == "model2vec"
+
+
+def read_static(path: Path, model_id: str) -> StaticFolder:
+    """Read the facts of a folder with a static model.
+
+    Args:
+        path: The folder.
+        model_id: Only for messages.
+
+    Raises:
+        ModelNotFoundError: A file is missing or unreadable, or more is done with the vectors than their mean.
+    """
+    weights = weights_of(path, model_id)
+    tokeniser = weights.with_name("tokenizer.json")
+    if not tokeniser.is_file():
+        raise ModelNotFoundError(f"model '{model_id}' is incomplete: there is no {tokeniser}", hint="install it again")
+    others = set(_modules(path, model_id)) - {"StaticEmbedding", "Normalize"}
+    if others:
+        what = f"the static model '{model_id}' also needs {', '.join(sorted(others))}, which kb does not compute"
+        raise ModelNotFoundError(what, hint="use a model of StaticEmbedding and Normalize only")
+    cut = _read(tokeniser, model_id).get("truncation")
+    longest = cut.get("max_length") if isinstance(cut, dict) else None
+    prompts = _read(path / "config_sentence_transformers.json", model_id)
+    return StaticFolder(
+        weights=weights,
+        dimension=_width(weights, model_id),
+        window=longest if isinstance(longest, int) and longest > 0 else UNLIMITED,
+        query_prompt=_prompt(prompts, _QUERY_PROMPTS, _DOCUMENT_PROMPTS),
+        document_prompt=_prompt(prompts, _DOCUMENT_PROMPTS, _QUERY_PROMPTS),
+    )
+
+
+def _modules(path: Path, model_id: str) -> list[str]:
+    """Return the names of the classes that a model is made of; empty when it does not say."""
+    file = path / "modules.json"
+    if not file.exists():
+        return []
+    try:
+        return [str(module["type"]).rpartition(".")[2] for module in json.loads(file.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelNotFoundError(f"model '{model_id}': {file} cannot be read: {error}") from error
+
+
+def _width(weights: Path, model_id: str) -> int:
+    """Return the length of the vectors from the head of their file: how long it is, then what the file holds."""
+    try:
+        with weights.open("rb") as stream:
+            head = json.loads(stream.read(min(_LONGEST_HEAD, int.from_bytes(stream.read(8), "little"))))
+        name = next(name for name in STATIC_WEIGHTS if name in head)
+        _, width = head[name]["shape"]
+    except (OSError, ValueError, TypeError, KeyError, StopIteration) as error:
+        what = f"model '{model_id}': {weights} does not hold the vectors of a static model"
+        raise ModelNotFoundError(what, hint="install the model again") from error
+    return int(width)
 
 
 def read_folder(path: Path, model_id: str) -> ModelFolder:
@@ -77,6 +174,20 @@ def read_folder(path: Path, model_id: str) -> ModelFolder:
     )
 
 
+def labels_of(path: Path, model_id: str) -> int:
+    """Return how many numbers a model gives for a pair of texts; 0 for one that makes vectors.
+
+    Raises:
+        ModelNotFoundError: What it says of itself cannot be read.
+    """
+    config = _read(path / "config.json", model_id)
+    architectures = config.get("architectures")
+    if not isinstance(architectures, list) or not str(architectures[:1]).endswith("ForSequenceClassification']"):
+        return 0
+    labels = config.get("id2label")
+    return len(labels) if isinstance(labels, dict) else 2
+
+
 def digest_of(folder: ModelFolder, sha256: str) -> str:
     """Return a checksum of all that decides a vector: weights, pooling, tokeniser; ``sha256`` is the weights'."""
     digest = hashlib.sha256(sha256.encode())
@@ -92,14 +203,19 @@ def weights_of(path: Path, model_id: str) -> Path:
     Raises:
         ModelNotFoundError: There is none.
     """
-    weights = path / WEIGHTS
-    if weights.is_file():
+    weights = weights_in(path)
+    if weights is not None:
         return weights
     what = f"model '{model_id}' has no {WEIGHTS} in {path}"
     if any((path / name).exists() for name in _PICKLED):
         hint = "its weights are a pickle, which can run code when loaded; get or convert them to safetensors"
         raise ModelNotFoundError(f"{what}, only pickled weights", hint=hint)
     raise ModelNotFoundError(what, hint="install the model again, or correct the path")
+
+
+def weights_in(path: Path) -> Path | None:
+    """Return the weights file of a folder, or None."""
+    return next((path / place for place in _PLACES if (path / place).is_file()), None)
 
 
 def _read(path: Path, model_id: str) -> dict[str, Any]:

@@ -67,6 +67,10 @@ class HashingEncoder:
         vector: Vectors = self._encode([text])[0]
         return vector
 
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Embed search texts, exactly as documents; shape (len(texts), 256)."""
+        return self.encode_documents(texts)
+
     def query_tokens(self, text: str) -> int:
         """Count the words and signs of ``text``."""
         return len(_TOKEN.findall(text))

@@ -7,15 +7,17 @@ with a pinned revision. Nothing here imports torch or transformers.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from kb.config import ModelSettings
 from kb.embed.cache import sha256_of
-from kb.embed.folder import read_folder, weights_of
+from kb.embed.encoder import FINGERPRINT_AGREEMENT, REMOTE_AGREEMENT
+from kb.embed.folder import StaticFolder, is_static, labels_of, read_facts, weights_of
 from kb.embed.hashing import HashingEncoder
 from kb.embed.known import KNOWN_MODELS, KnownModel, known_model
+from kb.embed.remote import RemoteEncoder
+from kb.embed.static import StaticEncoder
 from kb.embed.weights import (
     download,
     hub_cache,
@@ -26,6 +28,7 @@ from kb.embed.weights import (
     unpacked_folder,
 )
 from kb.errors import KBError, ModelNotFoundError, nearest
+from kb.model_config import ModelSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +47,7 @@ __all__ = [
 ]
 
 Source = Literal["built-in", "path", "settings", "package", "cache", "download"]
+Kind = Literal["hashing", "transformer", "static", "http", "reranker"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ class ModelInfo:
         size_bytes: Size of its weights.
         local: Whether it works without a download.
         verified: Whether its checksum is the one on record; None when it is not here, or none is on record.
-        where: Its folder, or how to get it.
+        where: Its folder, the address of its server, or how to get it.
+        kind: How it makes vectors; a transformer where that cannot be told without the weights.
     """
 
     id: str
@@ -88,6 +93,7 @@ class ModelInfo:
     local: bool
     verified: bool | None
     where: str
+    kind: Kind = "transformer"
 
 
 def resolve(
@@ -129,12 +135,26 @@ def open_encoder(
     Raises:
         ModelNotFoundError: As ``resolve``; also when the weights and their description disagree.
     """
+    chosen = _settings_of(model_id, known_model(model_id), settings or {})
+    if chosen.server is not None:
+        return RemoteEncoder(model_id, chosen)
     resolved = resolve(model_id, settings, download=download)
     if resolved.path is None:
         return HashingEncoder()
+    facts = read_facts(resolved.path, resolved.id)
+    if isinstance(facts, StaticFolder):
+        return StaticEncoder(resolved.id, facts, chosen)
+    if labels_of(resolved.path, resolved.id):
+        what = f"the model '{resolved.id}' gives labels, not vectors"
+        raise ModelNotFoundError(what, hint="a reranker cannot embed: use it with --rerank, and name another model")
     from kb.embed.transformer import TransformerEncoder
 
-    return TransformerEncoder(resolved, _settings_of(model_id, known_model(model_id), settings or {}))
+    return TransformerEncoder(resolved, chosen)
+
+
+def least_agreement(encoder: Encoder) -> float:
+    """Return the least cosine at which two fingerprints of a model count as one; see ``same_fingerprint``."""
+    return REMOTE_AGREEMENT if isinstance(encoder, RemoteEncoder) else FINGERPRINT_AGREEMENT
 
 
 def list_models(settings: Mapping[str, ModelSettings] | None = None) -> list[ModelInfo]:
@@ -207,7 +227,7 @@ def _verified(
 ) -> ResolvedModel:
     if not path.is_dir():
         raise ModelNotFoundError(f"model '{model_id}': there is no folder {path}", hint="correct the path")
-    facts = read_folder(path, model_id)
+    facts = read_facts(path, model_id)
     sha256 = sha256_of(weights_of(path, model_id))
     recorded = known.sha256 if known else None
     if known is not None and recorded is not None and sha256 != recorded:
@@ -224,24 +244,42 @@ def _verified(
 
 
 def _info(name: str, known: KnownModel | None, chosen: ModelSettings) -> ModelInfo:
-    dimension, window, size = (known.dimension, known.window, known.size_bytes) if known else (0, 0, 0)
+    bare = ModelInfo(name, 0, 0, 0, local=False, verified=None, where="download from the hub")
+    if known is not None:
+        bare = replace(bare, dimension=known.dimension, window=known.window, size_bytes=known.size_bytes)
+    if chosen.server is not None:
+        server = chosen.server
+        return replace(bare, dimension=server.dimension, window=server.window, where=server.url, kind="http")
     if known is not None and known.built_in:
-        return ModelInfo(name, dimension, window, size, local=True, verified=None, where="built in")
+        return replace(bare, local=True, where="built in", kind="hashing")
     if _only_packed(known, chosen):
-        where = "installed package, unpacked at first use"
-        return ModelInfo(name, dimension, window, size, local=True, verified=None, where=where)
+        return replace(bare, local=True, where="installed package, unpacked at first use")
     try:
         found = _find_local(name, known, chosen)
         if found is None:
-            where = (known.install if known else "") or "download from the hub"
-            return ModelInfo(name, dimension, window, size, local=False, verified=None, where=where)
+            return replace(bare, where=known.install) if known and known.install else bare
         resolved = _verified(name, known, *found)
-        facts = read_folder(found[0], name)
+        facts = read_facts(found[0], name)
         size = weights_of(found[0], name).stat().st_size
     except KBError as error:
-        return ModelInfo(name, dimension, window, size, local=False, verified=False, where=error.what)
-    verified, where = resolved.verified, str(resolved.path)
-    return ModelInfo(name, facts.dimension, facts.window, size, local=True, verified=verified, where=where)
+        return replace(bare, verified=False, where=error.what)
+    where = str(resolved.path)
+    return ModelInfo(
+        name,
+        facts.dimension,
+        facts.window,
+        size,
+        local=True,
+        verified=resolved.verified,
+        where=where,
+        kind=_kind(found[0], name),
+    )
+
+
+def _kind(path: Path, model_id: str) -> Kind:
+    if labels_of(path, model_id):
+        return "reranker"
+    return "static" if is_static(path, model_id) else "transformer"
 
 
 def _only_packed(known: KnownModel | None, chosen: ModelSettings) -> bool:

@@ -67,6 +67,18 @@ class TransformerEncoder:
         vector: Vectors = self._encode([text], self.query_prompt)[0]
         return vector
 
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Embed search texts, those of like length together; see ``Encoder``. Torch is not loaded for them."""
+        import numpy as np
+
+        self.prepare_queries()
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
+        for start in range(0, len(order), _FEW):
+            some = order[start : start + _FEW]
+            vectors[some] = self._encode([texts[number] for number in some], self.query_prompt)
+        return vectors
+
     def query_tokens(self, text: str) -> int:
         """Count the tokens of a query with special tokens and prompt; above ``window`` its end is ignored."""
         return self._tokeniser.count(self.query_prompt + text)

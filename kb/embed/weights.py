@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from kb.embed.cache import cache_dir, make_once
-from kb.embed.folder import WEIGHTS
+from kb.embed.folder import weights_in
 from kb.embed.known import HUB_ORGANISATION
 from kb.errors import ModelNotFoundError
 
@@ -41,7 +41,7 @@ def package_folder(known: KnownModel) -> Path | None:
     if not known.package_folder:
         return None
     folder = _inside_package(known.package_folder)
-    return folder if folder is not None and (folder / WEIGHTS).is_file() else None
+    return folder if folder is not None and weights_in(folder) else None
 
 
 def package_parts(known: KnownModel) -> list[Path]:
@@ -107,7 +107,7 @@ def hub_folder(model_id: str, revision: str | None, *, exact: bool) -> tuple[Pat
             commits += sorted((item.name for item in _folders(base / "snapshots")), reverse=True)
         for commit in commits:
             folder = base / "snapshots" / commit
-            if (folder / WEIGHTS).is_file():
+            if weights_in(folder):
                 return folder, commit
     return None
 

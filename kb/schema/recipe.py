@@ -30,6 +30,7 @@ class Recipe:
         query_prompt: What the model wants before a query.
         weights: Tells models of one id apart: 0 for the first that the catalog has met, 1 for other weights under the
             same id, and so on.
+        query_model: The id of the model that embeds queries; empty where ``model`` does.
     """
 
     template: str
@@ -39,6 +40,7 @@ class Recipe:
     document_prompt: str = ""
     query_prompt: str = ""
     weights: int = 0
+    query_model: str = ""
 
     @property
     def hash(self) -> str:
@@ -51,8 +53,11 @@ class Recipe:
         return content_hash(self.model, self.document_prompt, str(self.weights)).hex()
 
     def to_json(self) -> str:
-        """Return the recipe as canonical JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+        """Return the recipe as canonical JSON; a part that came later is left out where it is empty."""
+        parts = asdict(self)
+        if not self.query_model:
+            del parts["query_model"]
+        return json.dumps(parts, ensure_ascii=False, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:

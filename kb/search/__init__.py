@@ -5,7 +5,7 @@ from __future__ import annotations
 from kb.search.cache import VectorCache
 from kb.search.cut import Cut
 from kb.search.query import Example, Explanation, Hit, Hits, Leg, Mode, Query, Rejected, Report, Strategy
-from kb.search.run import search, search_many
+from kb.search.run import search
 from kb.search.searchable import Searchable
 
 __all__ = [
@@ -23,5 +23,4 @@ __all__ = [
     "Strategy",
     "VectorCache",
     "search",
-    "search_many",
 ]

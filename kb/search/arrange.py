@@ -44,10 +44,11 @@ def rerank(one: Asked, model: str, placed: Sequence[Placed]) -> list[Placed]:
 
 
 def diversify(one: Asked, strength: float, placed: Sequence[Placed], limit: int) -> list[Placed]:
-    """Choose candidates that are good and differ from each other: maximal marginal relevance (Carbonell, Goldstein 1998).
+    """Choose candidates that are good and differ from each other.
 
-    Each next one has the largest ``(1 - strength) * relevance - strength * similarity``: relevance is its rank score,
-    scaled to [0, 1] over the candidates; similarity is its largest cosine with those chosen before.
+    Maximal marginal relevance (Carbonell and Goldstein, 1998): each next one has the largest
+    ``(1 - strength) * relevance - strength * similarity``. Relevance is its rank score, scaled to [0, 1] over the
+    candidates; similarity is its largest cosine with those chosen before.
 
     Args:
         one: The query.
@@ -90,5 +91,6 @@ def _vectors(one: Asked, placed: Sequence[Placed]) -> np.ndarray:
     on = one.on
     seqs = [p.best.seq for p in placed]
     vectors = cat.chunk_vectors(one.connection, on.collection.id, on.collection.dimension, seqs=seqs)
-    rows = {(seq, chunk): row for row, (seq, chunk) in enumerate(zip(vectors.seqs.tolist(), vectors.ordinals.tolist(), strict=True))}
+    chunks = zip(vectors.seqs.tolist(), vectors.ordinals.tolist(), strict=True)
+    rows = {chunk: row for row, chunk in enumerate(chunks)}
     return np.asarray(vectors.matrix[[rows[p.best.seq, p.best.chunk] for p in placed]])

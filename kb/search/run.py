@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from kb.search.searchable import Searchable
 
 
-def search(on: Searchable, query: Query) -> Hits:
-    """Answer one query.
+def search(on: Searchable, queries: Sequence[Query]) -> list[Hits]:
+    """Answer queries; their texts are embedded together.
 
     Documents that satisfy the filter are placed by their best chunk (``semantic``), by their words (``keyword``) or by
     both (``hybrid``); those that a bound keeps out are left out; the best ``limit`` of the rest are returned, equal
@@ -34,30 +34,33 @@ def search(on: Searchable, query: Query) -> Hits:
 
     Raises:
         FilterError: The filter does not fit the schema.
+        NotFoundError: An example does not exist.
         EncoderError: The model failed.
         ModelMismatchError: The model is not the one that made the vectors.
     """
     began = time.perf_counter()
-    query = _checked(on, query)
-    text, notes = _embeddable(on, query)
-    vector = None
-    if text:
-        vector = check_vectors(on.encoder().encode_query(text).reshape(1, -1), 1, on.collection.dimension)[0]
-    return _answer(on, query, vector, notes, began)
-
-
-def search_many(on: Searchable, queries: Sequence[Query]) -> list[Hits]:
-    """Answer several queries, whose texts are embedded together; as ``search``."""
-    began = time.perf_counter()
-    checked = [_checked(on, query) for query in queries]
-    texts = [_embeddable(on, query) for query in checked]
-    vectors = on.encoder().encode_queries([text for text, _ in texts])
-    vectors = check_vectors(vectors, len(texts), on.collection.dimension)
+    queries = [_checked(on, query) for query in queries]
+    texts = [_embeddable(on, query) for query in queries]
+    vectors = _embedded(on, [text for text, _ in texts])
     embedding = (time.perf_counter() - began) / max(1, len(queries))
     return [
         _answer(on, query, vector, notes, time.perf_counter() - embedding)
-        for query, vector, (_, notes) in zip(checked, vectors, texts, strict=True)
+        for query, vector, (_, notes) in zip(queries, vectors, texts, strict=True)
     ]
+
+
+def _embedded(on: Searchable, texts: Sequence[str]) -> list[np.ndarray | None]:
+    """Return the vector of each text, None for an empty one."""
+    given = [text for text in texts if text]
+    encoder = on.encoder()
+    if len(given) == 1:
+        found = encoder.encode_query(given[0]).reshape(1, -1)
+    elif given:
+        found = encoder.encode_queries(given)
+    else:
+        return [None] * len(texts)
+    vectors = iter(check_vectors(found, len(given), on.collection.dimension))
+    return [next(vectors) if text else None for text in texts]
 
 
 def _checked(on: Searchable, query: Query) -> Query:
@@ -110,9 +113,7 @@ def _find(one: Asked, *, may_use_index: bool) -> Answer:
 
 
 def _find_semantic(one: Asked, *, may_use_index: bool) -> Answer:
-    found = find_nearest(
-        one, Wanted(one.query.depth, bounded=True), may_use_index=may_use_index
-    )
+    found = find_nearest(one, Wanted(one.query.depth, bounded=True), may_use_index=may_use_index)
     ranking = found.ranking
     places = {best.seq: place for place, best in enumerate(sorted(ranking.best, key=lambda b: (-b.score, b.seq)), 1)}
 

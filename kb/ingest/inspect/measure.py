@@ -12,7 +12,7 @@ from kb.ingest.inspect.inspection import Window
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from kb.config import ModelSettings
+    from kb.model_config import ModelSettings
 
 MAX_TOKENISED: Final = 20_000
 """How many long texts of one column are tokenised: a third of a millisecond each, so that a huge file is not hours."""

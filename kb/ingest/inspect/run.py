@@ -25,11 +25,11 @@ from kb.sources import Format, Reading, expand_inputs, is_pattern
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from kb.config import ModelSettings
     from kb.ingest.inspect.columns import ColumnState
     from kb.ingest.inspect.inspection import Finding, Window
     from kb.ingest.inspect.measure import Ruler
     from kb.ingest.inspect.types import Verdict
+    from kb.model_config import ModelSettings
     from kb.sources import Source
 
 _PAIR_ROWS: Final = 2_000_000
