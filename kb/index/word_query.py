@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -23,10 +24,12 @@ class WordQuery:
 
     Attributes:
         words: All of them, those of the phrases too, each once.
+        counts: How often each of them stands in the query; it counts so many times.
         phrases: What stood in quotes and holds a word.
     """
 
     words: tuple[str, ...]
+    counts: tuple[int, ...]
     phrases: tuple[tuple[str, ...], ...] = ()
 
 
@@ -57,7 +60,8 @@ def parse(analyser: TextAnalyzer, text: str) -> WordQuery:
     for found in _QUOTED.finditer(text):
         phrases += _runs(analyser, found[1] or found[2] or "")
     # A quote is no letter: the words of the whole text are those inside and outside of the phrases, in its order.
-    return WordQuery(tuple(dict.fromkeys(analyser.analyze(text))), tuple(dict.fromkeys(phrases)))
+    counts = Counter(analyser.analyze(text))
+    return WordQuery(tuple(counts), tuple(counts.values()), tuple(dict.fromkeys(phrases)))
 
 
 def surface(analyser: TextAnalyzer, words: Collection[str], text: str) -> tuple[str, ...]:

@@ -195,6 +195,12 @@ class WordIndex:
         with _translated("asked"):
             return set(self._seqs(searcher, self._all_hits(searcher, parts)).tolist())
 
+    def frequencies(self, query: WordQuery) -> list[int]:
+        """Return how many documents hold each word of the query, in the order of its words."""
+        searcher = self._searcher
+        with _translated("asked"):
+            return [self._living(searcher, word) for word in query.words]
+
     def matched(self, query: WordQuery, text: str) -> tuple[str, ...]:
         """Return which of the query's words a text holds, as they stand in it."""
         return surface(self._analyser, frozenset(query.words), text)
@@ -292,7 +298,8 @@ class WordIndex:
     ) -> Query:
         from tantivy import Occur, Query
 
-        any_word = Query.boolean_query([(Occur.Should, self._weighted(searcher, word)) for word in query.words])
+        counted = zip(query.words, query.counts, strict=True)
+        any_word = Query.boolean_query([(Occur.Should, self._weighted(searcher, *one)) for one in counted])
         parts = [(Occur.Must, any_word)]
         if among is not None:
             parts.append((Occur.Must, self._one_of(among)))
@@ -300,7 +307,7 @@ class WordIndex:
             parts += [(Occur.Must, Query.const_score_query(self._phrase(p), 0.0)) for p in query.phrases]
         return any_word if len(parts) == 1 else Query.boolean_query(parts)
 
-    def _weighted(self, searcher: Searcher, word: str) -> Query:
+    def _weighted(self, searcher: Searcher, word: str, count: int) -> Query:
         """Return the query for a word with the weight that it would have without the former versions.
 
         A document that is replaced or deleted is counted by tantivy until a merge takes it out: a rare word of a text
@@ -310,7 +317,7 @@ class WordIndex:
 
         if word not in self._boosts:
             self._boosts[word] = self._boost(searcher, word)
-        boost = self._boosts[word]
+        boost = count * self._boosts[word]
         return self._word(word) if boost == 1.0 else Query.boost_query(self._word(word), boost)
 
     def _boost(self, searcher: Searcher, word: str) -> float:
@@ -318,8 +325,15 @@ class WordIndex:
         with_word = searcher.doc_freq("text", word)
         if counted == documents or with_word == 0:
             return 1.0
-        living: Any = searcher.search(self._word(word), 1)  # its type lacks the count
-        return _idf(documents, living.count) / _idf(counted, with_word)
+        return _idf(documents, self._living(searcher, word)) / _idf(counted, with_word)
+
+    def _living(self, searcher: Searcher, word: str) -> int:
+        """Return how many documents hold a word, former versions left out."""
+        with_word = int(searcher.doc_freq("text", word))
+        if with_word == 0 or searcher.doc_freq("any", True) == searcher.num_docs:
+            return with_word
+        found: Any = searcher.search(self._word(word), 1)  # its type lacks the count
+        return int(found.count)
 
     def _word(self, word: str) -> Query:
         from tantivy import Query

@@ -9,7 +9,7 @@ import numpy as np
 from kb.index import WordMatches
 from kb.search.answer import Answer
 from kb.search.cut import Cut
-from kb.search.fusion import fuse
+from kb.search.fusion import Term, fuse, meaning_leg, words_leg
 from kb.search.query import Explanation, Leg, Strategy
 from kb.search.rank import Placed, rank
 from kb.search.semantic import Wanted, find_nearest, score_documents
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kb.index import OpenWords, WordIndex, WordQuery
-    from kb.search.fusion import Fused, FusedLeg
+    from kb.search import fusion
+    from kb.search.fusion import Fused
     from kb.search.rank import Best
     from kb.search.searchable import Asked
     from kb.search.semantic import Found
@@ -77,37 +78,43 @@ def find_hybrid(one: Asked, *, may_use_index: bool) -> Answer:
     named = _named(one, words, asked, depth)
     union = _union(one, near, named)
     bm25 = _scores_of(words, asked, named, [best.seq for best in union])
+    terms = map(Term, asked.words, asked.counts, words.frequencies(asked))
     fused = fuse(
-        np.array([best.score for best in union]),
+        [best.score for best in union],
         bm25,
-        sample=one.on.sample(one.connection) @ one.vector,
-        named=named.scores,
-        matching=named.total,
-        documents=words.documents,
+        meaning_leg(one.on.sample(one.connection) @ one.vector),
+        words_leg(list(terms), words.documents),
     )
-    placed = [Placed(best, score) for best, score in zip(union, fused.scores.tolist(), strict=True)]
-    return _bounded(one, near, placed, _Explainer(words, asked, placed, fused), opened)
+    placed = [Placed(best, score) for best, score in zip(union, fused.rank_scores.tolist(), strict=True)]
+    return _bounded(one, near, placed, _Explainer(words, asked, placed, bm25, fused), opened)
 
 
 class _Explainer:
     """Says of a hit how its place came about."""
 
-    def __init__(self, words: WordIndex, asked: WordQuery, placed: Sequence[Placed], fused: Fused) -> None:
+    def __init__(
+        self, words: WordIndex, asked: WordQuery, placed: Sequence[Placed], bm25: np.ndarray, fused: Fused
+    ) -> None:
         self._words = words
         self._asked = asked
         self._fused = fused
+        self._bm25 = bm25
+        self._cosines = np.array([p.best.score for p in placed])
         self._rows = {p.best.seq: row for row, p in enumerate(placed)}
 
     def __call__(self, placed: Placed, text: str) -> Explanation:
-        row = self._rows[placed.best.seq]
-        semantic, keyword = self._leg(self._fused.semantic, row), self._leg(self._fused.keyword, row)
-        return Explanation(semantic, keyword, self._words.matched(self._asked, text))
+        row, fused = self._rows[placed.best.seq], self._fused
+        return Explanation(
+            _leg(fused.meaning, self._cosines, fused.meaning_standard, row),
+            _leg(fused.words, self._bm25, fused.words_standard, row),
+            self._words.matched(self._asked, text),
+        )
 
-    @staticmethod
-    def _leg(part: FusedLeg, row: int) -> Leg:
-        score = float(part.scores[row])
-        rank = int(np.count_nonzero(part.scores > score)) + 1
-        return Leg(score, rank, part.mean, part.deviation, float(part.standard[row]), part.weight)
+
+def _leg(leg: fusion.Leg, scores: np.ndarray, standard: np.ndarray, row: int) -> Leg:
+    score = float(scores[row])
+    rank = int(np.count_nonzero(scores > score)) + 1
+    return Leg(score, rank, leg.mean, leg.deviation, float(standard[row]), leg.weight)
 
 
 def _bounded(one: Asked, near: Found, placed: Sequence[Placed], explain: _Explainer, opened: OpenWords) -> Answer:
