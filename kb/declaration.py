@@ -28,18 +28,22 @@ def declare(
     document_class: type[Document],
     declared: CollectionSettings | None,
     stored: StoredCollection | None,
+    *,
     model: str | None,
+    language: str | None,
 ) -> CollectionSettings:
     """Return the declaration that a class makes, completed by what is configured or stored."""
     config.check_collection_name(name)
+    if language is not None:
+        config.check_language(language, f"the collection '{name}':")
     known: Schema | None = declared.schema if declared else stored.schema if stored else None
     template = document_class.text_template or (known.template.source if known else None)
     schema = schema_of(document_class, key=known.key if known else "id", text=template)
     if declared is not None:
-        return replace(declared, schema=schema, model=model or declared.model)
+        return replace(declared, schema=schema, model=model or declared.model, language=language or declared.language)
     if stored is None:
-        return CollectionSettings(schema, model or config.DEFAULT_MODEL)
-    return CollectionSettings(schema, model or stored.recipe.model, language=stored.language)
+        return CollectionSettings(schema, model or config.DEFAULT_MODEL, language=language or config.DEFAULT_LANGUAGE)
+    return CollectionSettings(schema, model or stored.recipe.model, language=language or stored.language)
 
 
 def make_recipe(

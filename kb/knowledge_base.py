@@ -137,7 +137,12 @@ class KnowledgeBase:
         return self._catalog
 
     def collection(
-        self, name: str | None = None, document_class: type[Document] | None = None, *, model: str | None = None
+        self,
+        name: str | None = None,
+        document_class: type[Document] | None = None,
+        *,
+        model: str | None = None,
+        language: str | None = None,
     ) -> Collection:
         """Return a collection.
 
@@ -145,6 +150,7 @@ class KnowledgeBase:
             name: As declared or stored; None when there is only one.
             document_class: Its schema as a Python class; declares the collection if nothing else does.
             model: The model id of a collection that is declared here.
+            language: Whose stems its index of words is made of; None for what is configured or stored, else english.
 
         Raises:
             NotFoundError: Neither ``config.toml`` nor the catalog nor this call declares it.
@@ -156,7 +162,7 @@ class KnowledgeBase:
         stored = self._stored(name)
         declared = self.settings.collections.get(name)
         if document_class is not None:
-            declared = declare(name, document_class, declared, stored, model)
+            declared = declare(name, document_class, declared, stored, model=model, language=language)
         if declared is None and stored is None:
             raise NotFoundError(
                 f"there is no collection '{name}'",
