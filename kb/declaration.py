@@ -31,21 +31,28 @@ def declare(
     *,
     model: str | None,
     query_model: str | None,
+    language: str | None,
 ) -> CollectionSettings:
     """Return the declaration that a class makes, completed by what is configured or stored."""
     config.check_collection_name(name)
+    if language is not None:
+        config.check_language(language, f"the collection '{name}':")
     known: Schema | None = declared.schema if declared else stored.schema if stored else None
     template = document_class.text_template or (known.template.source if known else None)
     schema = schema_of(document_class, key=known.key if known else "id", text=template)
     if declared is not None:
         return replace(
-            declared, schema=schema, model=model or declared.model, query_model=query_model or declared.query_model
+            declared,
+            schema=schema,
+            model=model or declared.model,
+            query_model=query_model or declared.query_model,
+            language=language or declared.language,
         )
     recipe = stored.recipe if stored else None
     return CollectionSettings(
         schema,
         model or (recipe.model if recipe else config.DEFAULT_MODEL),
-        language=stored.language if stored else config.DEFAULT_LANGUAGE,
+        language=language or (stored.language if stored else config.DEFAULT_LANGUAGE),
         query_model=query_model or (recipe.query_model if recipe else None) or None,
     )
 

@@ -143,6 +143,7 @@ class KnowledgeBase:
         *,
         model: str | None = None,
         query_model: str | None = None,
+        language: str | None = None,
     ) -> Collection:
         """Return a collection.
 
@@ -151,6 +152,7 @@ class KnowledgeBase:
             document_class: Its schema as a Python class; declares the collection if nothing else does.
             model: The model id of a collection that is declared here.
             query_model: The id of the model that embeds its queries, where that is another one of the same space.
+            language: Whose stems its index of words is made of; None for what is configured or stored, else english.
 
         Raises:
             NotFoundError: Neither ``config.toml`` nor the catalog nor this call declares it.
@@ -162,7 +164,9 @@ class KnowledgeBase:
         stored = self._stored(name)
         declared = self.settings.collections.get(name)
         if document_class is not None:
-            declared = declare(name, document_class, declared, stored, model=model, query_model=query_model)
+            declared = declare(
+                name, document_class, declared, stored, model=model, query_model=query_model, language=language
+            )
         if declared is None and stored is None:
             raise NotFoundError(
                 f"there is no collection '{name}'",

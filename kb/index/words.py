@@ -206,12 +206,24 @@ class WordIndex:
         return surface(self._analyser, frozenset(query.words), text)
 
     def replace(self, documents: Iterable[WordRecord], gone: Iterable[str]) -> None:
-        """Write documents in place of those with the same id and delete others, as one commit.
+        """Delete documents by id, then write others in place of those with the same id, as one commit.
+
+        Args:
+            documents: The new versions.
+            gone: What is deleted first. A document that comes back under a new number is among them.
 
         Raises:
             DamagedError: The index does not take them; it is as it was.
         """
-        self._commit(documents, gone, rewrite=False)
+        with self._writing() as writer:
+            for key in gone:
+                writer.delete_documents_by_term("key", key)
+            newest = self._newest()
+            for record in documents:
+                # To look for what cannot be there takes as long as the rest of it.
+                if record.seq <= newest:
+                    writer.delete_documents_by_term("key", record.key)
+                writer.add_document(_document(record))
 
     def rewrite(self, documents: Iterable[WordRecord]) -> None:
         """Write documents in place of everything, as one commit: nothing of former versions stays behind.
@@ -219,7 +231,13 @@ class WordIndex:
         Raises:
             DamagedError: The index does not take them; it is as it was.
         """
-        self._commit(documents, (), rewrite=True)
+        from tantivy import Query
+
+        with self._writing() as writer:
+            # tantivy's delete_all_documents would take effect when a merge ends, before the commit.
+            writer.delete_documents_by_query(Query.all_query())
+            for record in documents:
+                writer.add_document(_document(record))
 
     def refresh(self) -> None:
         """Search what has been committed by now, by whichever process."""
@@ -265,21 +283,15 @@ class WordIndex:
                 with _translated("closed"):
                     writer.wait_merging_threads()
 
-    def _commit(self, documents: Iterable[WordRecord], gone: Iterable[str], *, rewrite: bool) -> None:
-        import tantivy
-
+    @contextmanager
+    def _writing(self) -> Iterator[Any]:
         with self._guard, _translated("written"):
-            writer = self._open_writer()
+            if self._writer is None:
+                # One thread: the same writes make the same index.
+                self._writer = self._index.writer(WRITER_BYTES, 1)
+            writer = self._writer
             try:
-                if rewrite:
-                    # Its delete_all_documents takes effect when a merge ends, before the commit.
-                    writer.delete_documents_by_query(tantivy.Query.all_query())
-                for record in documents:
-                    if not rewrite:
-                        writer.delete_documents_by_term("key", record.key)
-                    writer.add_document(_document(record))
-                for key in gone:
-                    writer.delete_documents_by_term("key", key)
+                yield writer
                 writer.commit()
             except BaseException:  # half of it must not go with the next commit; raised again
                 self._writer = None
@@ -287,11 +299,12 @@ class WordIndex:
                 raise
             self.refresh()
 
-    def _open_writer(self) -> Any:
-        if self._writer is None:
-            # One thread: the same writes make the same index.
-            self._writer = self._index.writer(WRITER_BYTES, 1)
-        return self._writer
+    def _newest(self) -> int:
+        """Return the highest row number in the index."""
+        from tantivy import Order, Query
+
+        newest = self._searcher.search(Query.all_query(), 1, order_by_field="seq", order=Order.Desc).hits
+        return int(self._seqs(self._searcher, newest)[0]) if newest else 0
 
     def _any_word(
         self, searcher: Searcher, query: WordQuery, among: Sequence[int] | None, *, all_phrases: bool

@@ -62,19 +62,19 @@ def _take_over(
     """Write some documents to the index and return those that it refused."""
     with catalog.read() as connection:
         stored = cat.text_hashes(connection, collection.id, [d.key for d in documents])
-        # Other fields may have changed: then the text is there as it is.
-        before = [stored[d.key][0] for d in documents if d.chunks_before and d.key in stored]
-        present = index.marks(among=before) if before else {}
-        changed = [key for key, (seq, text) in stored.items() if present.get(seq) != mark_of(text)]
-        gone = [d.key for d in documents if d.key not in stored]
-        if not changed and not gone:
+        known = [d.key for d in documents if d.chunks_before]
+        present = index.marks(among=[stored[key][0] for key in known if key in stored]) if known else {}
+        # Where only other fields have changed, the text is there as it is.
+        seqs = {key: seq for key, (seq, text) in stored.items() if present.get(seq) != mark_of(text)}
+        gone = [key for key in known if key not in stored or key in seqs]
+        if not seqs and not gone:
             return []
         try:
-            index.replace(_records(connection, [stored[key][0] for key in changed]), gone)
+            index.replace(_records(connection, list(seqs.values())), gone)
         except DamagedError as error:
-            index.replace((), [*gone, *changed])  # nothing of an older version may stay behind; raises if nothing works
-            refused = _refused(connection, index, {key: stored[key][0] for key in changed}, error)
-            if refused and len(refused) == len(changed) and index.documents == 0:
+            index.replace((), [*gone, *seqs])  # nothing of an older version may stay behind; raises if nothing works
+            refused = _refused(connection, index, seqs, error)
+            if refused and len(refused) == len(seqs) and index.documents == 0:
                 raise  # an empty index that takes nothing may as well be broken
             return refused
     return []
