@@ -79,6 +79,12 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
 )
 
 
+def canonical_id(model_id: str) -> str:
+    """Return the id under which collections store a model: its own in place of another name for it."""
+    known = known_model(model_id)
+    return model_id if known is None else known.id
+
+
 def known_model(model_id: str) -> KnownModel | None:
     """Return the entry with this id or alias, or None."""
     return next((model for model in KNOWN_MODELS if model_id == model.id or model_id in model.aliases), None)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import kb
-from kb.embed import HashingEncoder
+from kb.embed import KNOWN_MODELS, HashingEncoder, known
 from kb.errors import ConfigError, ModelMismatchError, SchemaMismatchError, UsageError
 from kb.schema import Recipe
 from tests.conftest import CONFIG, FakeEncoder, make
@@ -236,3 +236,21 @@ def test_the_built_in_model_as_its_own_query_model_changes_nothing(tmp_path: Pat
         stored = base.stored_collections()[0]
     assert stored.recipe.query_model == ""
     assert stored.fingerprint == HashingEncoder().fingerprint().tobytes()
+
+
+def test_another_name_of_a_known_model_is_the_same_model(
+    tmp_path: Path, encoders: Encoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tuple(replace(m, aliases=("made/hashing",)) if m.id == "hashing-256" else m for m in KNOWN_MODELS)
+    monkeypatch.setattr(known, "KNOWN_MODELS", table)
+    for model, query_model in (("made/hashing", "hashing-256"), ("hashing-256", "made/hashing")):
+        (tmp_path / "config.toml").write_text(
+            f'[collections.a]\nmodel = "{model}"\nquery_model = "{query_model}"\n'
+            '[collections.a.fields]\nbody = "text"\n'
+        )
+        with kb.open(tmp_path) as base:
+            a = base.collection("a")
+            a.upsert(a.schema.document({"id": model, "body": "the cat sat"}, textual=False, separators={}))
+            assert len(a.search("cat")) >= 1
+            recipe = base.stored_collections()[0].recipe
+        assert (recipe.model, recipe.query_model) == ("hashing-256", "")
