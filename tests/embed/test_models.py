@@ -348,14 +348,13 @@ def test_every_known_model_is_found_in_the_hub_cache_by_its_pinned_revision(
     make_plain_folder(base / ("f" * 40), dimension=model.dimension)
     pinned = make_plain_folder(base / model.revision, dimension=model.dimension, window=model.window, weights=WEIGHTS)
     name = f"sentence-transformers/{model.id}" if alias else model.id
-    if model.sha256 is not None:
-        with pytest.raises(ModelNotFoundError, match=f"are not those of model '{model.id}': sha256 is "):
-            resolve(name)
-        return
+    with pytest.raises(ModelNotFoundError, match=f"are not those of model '{model.id}': sha256 is "):
+        resolve(name)
+    monkeypatch.setattr(models, "sha256_of", lambda path: model.sha256)
     found = resolve(name)
     assert (found.id, found.path, found.source, found.revision) == (model.id, pinned, "cache", model.revision)
     info = next(info for info in list_models() if info.id == model.id)
-    assert (info.dimension, info.window, info.local, info.verified) == (model.dimension, model.window, True, None)
+    assert (info.dimension, info.window, info.local, info.verified) == (model.dimension, model.window, True, True)
 
 
 # The list
