@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO
 
 from kb import curate, ingest
-from kb.embed import estimate
 from kb.errors import UsageError
 from kb.ingest import FieldMapping, ImportRequest, Plan, Policy, Progress, UnknownColumns, last_of
 from kb.schema import Document, lookup_id
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("kb")
 
 OnProgress = Callable[[Progress], None]
-
-ESTIMATED_ROWS: Final = 200
-"""How many rows tell how long the texts of an import are."""
 
 
 class Collection(Searching):
@@ -130,27 +126,18 @@ class Collection(Searching):
         return last_of(self.apply_steps(plan), progress)
 
     def estimate_import(self, request: ImportRequest, rehearsed: Job | None = None) -> Estimate | None:
-        """Return what an import would cost: the texts that it would embed, as long as those of its first rows.
+        """Return what an import would cost; None where it costs nothing, or nobody knows. See ``estimate_cost``.
 
         Args:
             request: As for ``run_import``.
             rehearsed: What a dry run of it has found; without one, it is done now.
-
-        Returns:
-            None for a model without a price, where nothing would be embedded, and for standard input, which can be
-            read only once.
-
-        Raises:
-            UsageError, SourceError: As ``run_import``, before the first row.
         """
         encoder, chunking = self._previewing()
-        if estimate(encoder, ()) is None or "-" in request.files:
-            return None
-        texts = (rehearsed or self.run_import(request, dry_run=True)).counts.embedded
-        rows = ingest.preview_rows(self.schema, request, ESTIMATED_ROWS, encoder=encoder, chunking=chunking)
-        sample = [chunk.text for row in rows for chunk in row.chunks]
-        found = estimate(encoder, sample)
-        return found.scaled(texts / len(sample)) if found is not None and texts and sample else None
+
+        def texts() -> int:
+            return (rehearsed or self.run_import(request, dry_run=True)).counts.embedded
+
+        return ingest.estimate_cost(self.schema, request, texts, encoder=encoder, chunking=chunking)
 
     def preview_import(self, request: ImportRequest, limit: int) -> Iterator[PreviewedRow]:
         """Show what the first rows of an import would become. Writes nothing, and reads no further.

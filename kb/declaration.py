@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from kb import config
 from kb.chunks import Chunking
 from kb.config import CollectionSettings
-from kb.embed import FINGERPRINT_SENTENCES, least_agreement, same_fingerprint
+from kb.embed import FINGERPRINT_SENTENCES, canonical_id, least_agreement, same_fingerprint
 from kb.errors import ModelMismatchError, UsageError
 from kb.schema import Recipe, Schema, differences, schema_of
 
@@ -162,15 +162,18 @@ def changed_recipe(stored: StoredCollection, declared: CollectionSettings) -> Re
     return replace(
         recipe,
         template=declared.schema.template.source,
-        model=declared.model,
-        query_model=_query_model(declared),
+        model=canonical_id(declared.model),
+        query_model=query_model_of(declared) or "",
         chunk_tokens=declared.chunk_tokens or recipe.chunk_tokens,
         chunk_overlap=recipe.chunk_overlap if overlap is None else overlap,
     )
 
 
-def _query_model(declared: CollectionSettings) -> str:
-    return "" if declared.query_model in (None, declared.model) else str(declared.query_model)
+def query_model_of(declared: CollectionSettings) -> str | None:
+    """Return the id of the model that embeds queries; None where the one of the documents does."""
+    if declared.query_model is None or canonical_id(declared.query_model) == canonical_id(declared.model):
+        return None
+    return canonical_id(declared.query_model)
 
 
 def same_models(a: Recipe, b: Recipe) -> bool:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from kb import __version__
 from kb import catalog as cat
 from kb.chunks import Chunking
-from kb.declaration import check_model, check_query_model, make_chunking, make_fingerprint, make_recipe
+from kb.declaration import (
+    check_model,
+    check_query_model,
+    make_chunking,
+    make_fingerprint,
+    make_recipe,
+    query_model_of,
+)
 from kb.embed import open_reranker
 from kb.errors import DamagedError, MismatchError, NotFoundError
 from kb.search import Searchable, VectorCache
@@ -96,7 +103,7 @@ class Wiring:
 
     def _store(self, catalog: cat.Catalog) -> StoredCollection:
         encoder = self._base.encoder(self._declared.model)
-        queries = self._base.encoder(self._declared.query_model or self._declared.model)
+        queries = self._base.encoder(query_model_of(self._declared) or self._declared.model)
         recipe = make_recipe(self.name, self._declared, encoder, queries, self._base.stored_collections())
         with catalog.write() as connection:
             return cat.add_collection(
@@ -120,10 +127,11 @@ class Wiring:
 
     def _query_encoder(self) -> Encoder:
         """Return the model that embeds queries, compared likewise; a search loads no other."""
-        if self._declared.query_model in (None, self._declared.model):
+        model = query_model_of(self._declared)
+        if model is None:
             return self._encoder()
         if self._checked_queries is None:
-            encoder = self._base.encoder(str(self._declared.query_model))
+            encoder = self._base.encoder(model)
             if self._stored is not None:
                 check_query_model(self._stored, encoder)
             self._checked_queries = encoder

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from kb.config import (
     CollectionSettings,
-    ModelSettings,
     Settings,
     check_collection_name,
     describe_type,
@@ -20,6 +19,7 @@ from kb.config import (
     load_settings,
 )
 from kb.errors import ConfigError, KBError, NoKnowledgeBaseError, SchemaError
+from kb.model_config import MODEL_KEYS, ModelSettings
 from kb.schema import Field, FieldType, build_schema
 
 FULL = """\
@@ -143,7 +143,8 @@ def test_the_configuration_of_the_repository_loads():
         (
             '[collections.a]\nchunk_token = 3\n[collections.a.fields]\nbody = "text"',
             "config.toml: [collections.a] has an unknown key 'chunk_token'",
-            "did you mean 'chunk_tokens'? valid: model, key, text, chunk_tokens, chunk_overlap, language, fields",
+            "did you mean 'chunk_tokens'? "
+            "valid: model, query_model, key, text, chunk_tokens, chunk_overlap, language, fields",
         ),
         (
             '[collections.a.fields]\nbody = { type = "text", requird = false }',
@@ -153,7 +154,7 @@ def test_the_configuration_of_the_repository_loads():
         (
             '[models.m]\nquery-prompt = "x"',
             "config.toml: [models.m] has an unknown key 'query-prompt'",
-            "did you mean 'query_prompt'? valid: path, revision, query_prompt, document_prompt",
+            "did you mean 'query_prompt'? valid: " + ", ".join(MODEL_KEYS),
         ),
     ],
 )
@@ -296,7 +297,7 @@ FIELDS = st.dictionaries(
 )
 COLLECTION = st.fixed_dictionaries(
     {"fields": FIELDS | VALUES},
-    optional=dict.fromkeys(("model", "key", "text", "chunk_tokens", "chunk_overlap"), VALUES),
+    optional=dict.fromkeys(("model", "query_model", "key", "text", "chunk_tokens", "chunk_overlap"), VALUES),
 )
 FILES = st.fixed_dictionaries(
     {},
@@ -304,7 +305,12 @@ FILES = st.fixed_dictionaries(
         "storage": st.dictionaries(st.just("path"), VALUES),
         "index": st.dictionaries(st.just("store_text"), VALUES),
         "collections": st.dictionaries(st.sampled_from(["a", "", "-", "a b"]), COLLECTION | VALUES),
-        "models": st.dictionaries(st.just("m"), st.dictionaries(st.sampled_from(["path", "revision"]), VALUES)),
+        "models": st.dictionaries(
+            st.just("m"),
+            st.dictionaries(
+                st.sampled_from(MODEL_KEYS), VALUES | st.sampled_from(["https://x.example", "http://[", "KEY", 8])
+            ),
+        ),
     },
 )
 

@@ -41,6 +41,7 @@ def test_the_methods_of_a_collection_are_these():
             "deleted",
             "entries",
             "entry",
+            "estimate_import",
             "export",
             "filter",
         ),

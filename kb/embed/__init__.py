@@ -15,6 +15,7 @@ from kb.embed.encoder import (
 )
 from kb.embed.folder import UNLIMITED
 from kb.embed.hashing import HashingEncoder
+from kb.embed.known import canonical_id
 from kb.embed.models import (
     KNOWN_MODELS,
     KnownModel,
@@ -42,6 +43,7 @@ __all__ = [
     "ModelSettings",
     "Reranker",
     "ResolvedModel",
+    "canonical_id",
     "check_vectors",
     "estimate",
     "least_agreement",

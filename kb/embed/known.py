@@ -73,10 +73,17 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
         dimension=384,
         window=128,
         size_bytes=470_641_600,
+        sha256="eaa086f0ffee582aeb45b36e34cdd1fe2d6de2bef61f8a559a1bbc9bd955917b",
         revision="e8f8c211226b894fcb81acc59f3b34ba3efd5f42",
     ),
     KnownModel(id=HASHING, dimension=256, window=256, size_bytes=0),
 )
+
+
+def canonical_id(model_id: str) -> str:
+    """Return the id under which collections store a model: its own in place of another name for it."""
+    known = known_model(model_id)
+    return model_id if known is None else known.id
 
 
 def known_model(model_id: str) -> KnownModel | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kb.ingest import cancelling
 from kb.ingest.configured import check_imports, named_import, request_of
+from kb.ingest.cost import estimate_cost
 from kb.ingest.plan import Outcome, Plan, load_plan
 from kb.ingest.preview import PreviewedChunk, PreviewedRow, preview_rows
 from kb.ingest.progress import Progress, last_of
@@ -25,6 +26,7 @@ __all__ = [
     "apply_plan",
     "cancelling",
     "check_imports",
+    "estimate_cost",
     "import_files",
     "import_frame",
     "last_of",

@@ -336,6 +336,27 @@ def test_prompts_are_found_by_their_usual_names(
     assert (folder.query_prompt, folder.document_prompt) == (query, document)
 
 
+@pytest.mark.parametrize("model", [model for model in KNOWN_MODELS if not model.built_in], ids=lambda model: model.id)
+@pytest.mark.parametrize("alias", [False, True])
+def test_every_known_model_is_found_in_the_hub_cache_by_its_pinned_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: known_module.KnownModel, alias: bool
+) -> None:
+    monkeypatch.setattr(models, "package_folder", lambda known: None)
+    monkeypatch.setattr(models, "package_parts", lambda known: [])
+    assert model.revision is not None
+    base = tmp_path / "hub" / f"models--sentence-transformers--{model.id}" / "snapshots"
+    make_plain_folder(base / ("f" * 40), dimension=model.dimension)
+    pinned = make_plain_folder(base / model.revision, dimension=model.dimension, window=model.window, weights=WEIGHTS)
+    name = f"sentence-transformers/{model.id}" if alias else model.id
+    with pytest.raises(ModelNotFoundError, match=f"are not those of model '{model.id}': sha256 is "):
+        resolve(name)
+    monkeypatch.setattr(models, "sha256_of", lambda path: model.sha256)
+    found = resolve(name)
+    assert (found.id, found.path, found.source, found.revision) == (model.id, pinned, "cache", model.revision)
+    info = next(info for info in list_models() if info.id == model.id)
+    assert (info.dimension, info.window, info.local, info.verified) == (model.dimension, model.window, True, True)
+
+
 # The list
 
 

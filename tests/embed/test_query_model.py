@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import kb
-from kb.embed import HashingEncoder
+from kb.embed import KNOWN_MODELS, HashingEncoder, known
 from kb.errors import ConfigError, ModelMismatchError, SchemaMismatchError, UsageError
 from kb.schema import Recipe
 from tests.conftest import CONFIG, FakeEncoder, make
@@ -53,7 +53,7 @@ def stored(root: Path, encoders: Encoders) -> Path:
 
 def test_documents_and_queries_go_to_their_own_models(stored: Path, encoders: Encoders) -> None:
     with kb.open(stored, encoders=encoders) as base:
-        hits = base.collection("articles").search("glaciers melt")
+        hits = base.collection("articles").search("glaciers melt", mode="semantic")
         recipe = base.stored_collections()[0].recipe
     assert [hit.id for hit in hits] == ["a1", "a2"]
     assert (recipe.model, recipe.query_model) == ("fake", "asking")
@@ -68,7 +68,7 @@ def test_a_search_opens_only_the_query_model_and_a_write_only_the_other(stored: 
             raise AssertionError("not needed")
 
     with kb.open(stored, encoders={"fake": Unasked(), "asking": Asking()}) as base:
-        assert len(base.collection("articles").search("glaciers")) == 2
+        assert len(base.collection("articles").search("glaciers", mode="semantic")) == 2
     with kb.open(stored, encoders={"fake": FakeEncoder(), "asking": Unasked("asking")}) as base:
         articles = base.collection("articles")
         assert articles.upsert(make(articles, "a3", body="winds blow")).embedded == 1
@@ -77,7 +77,7 @@ def test_a_search_opens_only_the_query_model_and_a_write_only_the_other(stored: 
 def test_another_query_model_of_the_same_name_is_refused(stored: Path) -> None:
     encoders = {"fake": FakeEncoder(), "asking": Asking(seed=3)}
     with kb.open(stored, encoders=encoders) as base, pytest.raises(ModelMismatchError) as caught:
-        base.collection("articles").search("glaciers")
+        base.collection("articles").search("glaciers", mode="semantic")
     assert str(caught.value).startswith(
         "the model 'asking' is not the one that embeds the queries of 'articles': "
         "its answers to three fixed sentences agree to "
@@ -99,7 +99,7 @@ def test_another_document_model_of_the_same_name_is_refused(stored: Path) -> Non
 def test_another_prompt_of_the_query_model_is_refused(stored: Path) -> None:
     encoders = {"fake": FakeEncoder(), "asking": Asking(query_prompt="query: ")}
     with kb.open(stored, encoders=encoders) as base, pytest.raises(ModelMismatchError) as caught:
-        base.collection("articles").search("glaciers")
+        base.collection("articles").search("glaciers", mode="semantic")
     assert str(caught.value) == (
         "the query_prompt of the model 'asking' is not the one that 'articles' was stored with: "
         "'' before, 'query: ' now"
@@ -152,12 +152,12 @@ def test_a_python_class_declares_a_query_model(tmp_path: Path, encoders: Encoder
     with kb.open(tmp_path / "new", encoders=encoders) as base:
         notes = base.collection("notes", Note, model="fake", query_model="asking")
         notes.upsert(Note(id="n1", body="glaciers melt"))
-        assert notes.search("glaciers")[0].id == "n1"
+        assert notes.search("glaciers", mode="semantic")[0].id == "n1"
     # … and it is remembered, with the class and without.
     with kb.open(tmp_path / "new", encoders=encoders) as base:
-        assert base.collection("notes", Note).search("glaciers")[0].id == "n1"
+        assert base.collection("notes", Note).search("glaciers", mode="semantic")[0].id == "n1"
     with kb.open(tmp_path / "new", encoders=encoders) as base:
-        assert base.collection("notes").search("glaciers")[0].id == "n1"
+        assert base.collection("notes").search("glaciers", mode="semantic")[0].id == "n1"
     assert encoders["asking"].queries == ["glaciers"] * 3
 
 
@@ -220,7 +220,7 @@ def test_two_tiny_models_answer_together(tiny_models: dict[str, Path], tmp_path:
         a = base.collection("a")
         a.upsert(a.schema.document({"id": "1", "body": "the cat sat"}, textual=False, separators={}))
     with kb.open(tmp_path) as base:
-        hit = base.collection("a").search("the cat sat")[0]
+        hit = base.collection("a").search("the cat sat", mode="semantic")[0]
         query = base.encoder(str(tiny_models["other"])).encode_query("the cat sat")
         document = base.encoder(str(tiny_models["plain"])).encode_documents(["the cat sat"])[0]
     assert hit.score == pytest.approx(float(query @ document), abs=1e-3)
@@ -236,3 +236,21 @@ def test_the_built_in_model_as_its_own_query_model_changes_nothing(tmp_path: Pat
         stored = base.stored_collections()[0]
     assert stored.recipe.query_model == ""
     assert stored.fingerprint == HashingEncoder().fingerprint().tobytes()
+
+
+def test_another_name_of_a_known_model_is_the_same_model(
+    tmp_path: Path, encoders: Encoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tuple(replace(m, aliases=("made/hashing",)) if m.id == "hashing-256" else m for m in KNOWN_MODELS)
+    monkeypatch.setattr(known, "KNOWN_MODELS", table)
+    for model, query_model in (("made/hashing", "hashing-256"), ("hashing-256", "made/hashing")):
+        (tmp_path / "config.toml").write_text(
+            f'[collections.a]\nmodel = "{model}"\nquery_model = "{query_model}"\n'
+            '[collections.a.fields]\nbody = "text"\n'
+        )
+        with kb.open(tmp_path) as base:
+            a = base.collection("a")
+            a.upsert(a.schema.document({"id": model, "body": "the cat sat"}, textual=False, separators={}))
+            assert len(a.search("cat", mode="semantic")) >= 1
+            recipe = base.stored_collections()[0].recipe
+        assert (recipe.model, recipe.query_model) == ("hashing-256", "")

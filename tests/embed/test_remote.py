@@ -508,7 +508,7 @@ def test_a_collection_lives_on_a_server(
     # Nothing to embed costs nothing.
     assert run(["import", "rows.csv"]) == 0
     assert capsys.readouterr().err.count("about") == 0
-    assert run(["search", "word7 tides rise", "--format", "json"]) == 0
+    assert run(["search", "word7 tides rise", "--mode", "semantic", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["hits"][0]["id"] == "r7"
     embedded = [text for question in server.questions for text in question["input"] if text.startswith("word")]
     assert len(embedded) == 31
@@ -531,10 +531,10 @@ def test_a_model_that_has_changed_on_the_server_is_refused(server: Server, tmp_p
 
     server.always = changed(rounded)
     with kb.open(folder) as base:
-        assert base.collection("a").search("word7").report.returned == 10
+        assert base.collection("a").search("word7", mode="semantic").report.returned == 10
     server.always = changed(turned)
     with kb.open(folder) as base, pytest.raises(ModelMismatchError):
-        base.collection("a").search("word7")
+        base.collection("a").search("word7", mode="semantic")
 
 
 def test_an_import_that_the_server_ends_can_go_on(

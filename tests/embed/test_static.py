@@ -209,7 +209,7 @@ def test_importing_and_searching_load_no_torch(static: Path, tmp_path: Path) -> 
         "    a = base.collection('a')\n"
         "    a.upsert(*(a.schema.document({'id': t[:9], 'body': t}, textual=False, separators={}) for t in "
         "('tides', 'the cat', 'cat ' * 700)))\n"
-        "    print([(hit.id, hit.score) for hit in a.search('the cat', limit=1)], base.stats().collections[0].chunks)\n"
+        "    print([(hit.id, hit.score) for hit in a.search('the cat', limit=1, mode='semantic')], base.stats().collections[0].chunks)\n"
         "print(sorted({'torch', 'transformers', 'sentence_transformers', 'onnxruntime'} & set(sys.modules)))"
     )
     done = subprocess.run(
