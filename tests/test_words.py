@@ -130,7 +130,9 @@ def test_faults_G1_a_query_without_words_finds_nothing(index, text):
 
 
 def test_faults_G1_control_and_broken_characters_part_words(index):
-    assert index.parse("gla\0cier river\x1b[0m \udcffice") == WordQuery(("gla", "cier", "river", "0m", "ice"), (1, 1, 1, 1, 1))
+    assert index.parse("gla\0cier river\x1b[0m \udcffice") == WordQuery(
+        ("gla", "cier", "river", "0m", "ice"), (1, 1, 1, 1, 1)
+    )
 
 
 def test_faults_G1_stop_words_alone_find_what_holds_them(index):

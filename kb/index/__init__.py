@@ -8,8 +8,9 @@ from kb.index.lock import Owner
 from kb.index.ownership import Ownership
 from kb.index.values import index_value
 from kb.index.word_query import WordQuery
-from kb.index.words import FOLDER as WORDS_FOLDER
-from kb.index.words import OpenWords, WordIndex, WordMatches, WordRecord, remove_words, words_folder
+from kb.index.word_records import FOLDER as WORDS_FOLDER
+from kb.index.word_records import WordRecord, remove_words, words_folder
+from kb.index.words import OpenWords, WordIndex, WordMatches
 
 __all__ = [
     "FOLDER",

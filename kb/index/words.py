@@ -1,13 +1,12 @@
 """The index of words: one Tantivy index per collection, ranked by BM25.
 
-Only this module and ``word_query`` talk to tantivy. What a user types never reaches its query parser: queries are built
-from analysed words.
+Only this module and its two neighbours talk to tantivy. What a user types never reaches its query parser: queries are
+built from analysed words.
 """
 
 from __future__ import annotations
 
 import math
-import shutil
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,36 +16,18 @@ import numpy as np
 
 from kb.errors import DamagedError
 from kb.index.word_query import WordQuery, analyser, parse, surface
+from kb.index.word_records import ANALYSER, FOLDER, WordRecord, as_document, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from tantivy import Document, Query, Schema, Searcher
+    from tantivy import Query, Searcher
 
-FOLDER: Final = "words"
 WRITER_BYTES: Final = 48_000_000
 PAGE: Final = 50_000
 SPARE: Final = 16
 """How many documents beyond the limit are fetched at first, to see where those of one score end."""
-
-_ANALYSER: Final = "words"
-
-
-class WordRecord(NamedTuple):
-    """What the index holds of one document.
-
-    Attributes:
-        key: The document's id.
-        seq: The number of its row in the catalog, never used again for another.
-        mark: Tells versions of its text apart; below 2**64.
-        text: The whole of it.
-    """
-
-    key: str
-    seq: int
-    mark: int
-    text: str
 
 
 class WordMatches(NamedTuple):
@@ -88,18 +69,6 @@ def _translated(what: str) -> Iterator[None]:
         ) from error
 
 
-def words_folder(storage: Path, collection_id: int, language: str) -> Path:
-    """Return where a collection's index of words lies."""
-    return storage / FOLDER / f"{collection_id}-{language}"
-
-
-def remove_words(storage: Path, collection_id: int, *, but: str | None = None) -> None:
-    """Delete what a collection has of indexes of words, all languages but one."""
-    for folder in (storage / FOLDER).glob(f"{collection_id}-*"):
-        if folder.name != f"{collection_id}-{but}":
-            shutil.rmtree(folder)
-
-
 class WordIndex:
     """The words of one collection's documents. What tantivy fails at is a ``DamagedError``.
 
@@ -121,7 +90,7 @@ class WordIndex:
         import tantivy
 
         self._analyser = analyser(language)
-        self._schema = _schema()
+        self._schema = schema()
         self._guard = threading.RLock()
         self._writer: tantivy.IndexWriter | None = None
         self._boosts: dict[str, float] = {}
@@ -135,7 +104,7 @@ class WordIndex:
                 raise FileNotFoundError(f"there is none in {folder}")
             else:
                 self._index = tantivy.Index.open(str(folder))
-            self._index.register_tokenizer(_ANALYSER, self._analyser)
+            self._index.register_tokenizer(ANALYSER, self._analyser)
             # What is searched changes when this object says so, not when a merge ends.
             self._index.config_reader("manual")
             self.refresh()
@@ -223,7 +192,7 @@ class WordIndex:
                 # To look for what cannot be there takes as long as the rest of it.
                 if record.seq <= newest:
                     writer.delete_documents_by_term("key", record.key)
-                writer.add_document(_document(record))
+                writer.add_document(as_document(record))
 
     def rewrite(self, documents: Iterable[WordRecord]) -> None:
         """Write documents in place of everything, as one commit: nothing of former versions stays behind.
@@ -237,7 +206,7 @@ class WordIndex:
             # tantivy's delete_all_documents would take effect when a merge ends, before the commit.
             writer.delete_documents_by_query(Query.all_query())
             for record in documents:
-                writer.add_document(_document(record))
+                writer.add_document(as_document(record))
 
     def refresh(self) -> None:
         """Search what has been committed by now, by whichever process."""
@@ -371,31 +340,6 @@ class WordIndex:
 
     def _seqs(self, searcher: Searcher, hits: Any) -> np.ndarray:
         return np.array(_values(searcher, "seq", hits), dtype=np.int64)
-
-
-def _schema() -> Schema:
-    from tantivy import SchemaBuilder
-
-    builder = SchemaBuilder()
-    builder.add_text_field("key", tokenizer_name="raw", index_option="basic")
-    builder.add_unsigned_field("seq", indexed=True, fast=True)
-    builder.add_unsigned_field("mark", fast=True)
-    builder.add_text_field("text", tokenizer_name=_ANALYSER)
-    # True in every document: its frequency tells how many tantivy counts, former versions included.
-    builder.add_boolean_field("any", indexed=True)
-    return builder.build()
-
-
-def _document(record: WordRecord) -> Document:
-    import tantivy
-
-    document = tantivy.Document()
-    document.add_text("key", record.key)
-    document.add_unsigned("seq", record.seq)
-    document.add_unsigned("mark", record.mark)
-    document.add_text("text", record.text)
-    document.add_boolean("any", True)
-    return document
 
 
 def _values(searcher: Searcher, name: str, hits: Any) -> list[Any]:

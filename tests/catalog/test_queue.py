@@ -80,3 +80,9 @@ def test_what_an_index_refused_is_not_returned_again_until_it_is_written_again(c
     assert part.documents == (cat.QueuedDocument("b", 1),)
     cat.forget(connection, 1, cat.VECTORS, part)
     assert cat.refusals(connection, 1, cat.VECTORS) == []
+
+
+def test_one_index_can_be_told_to_take_over_everything_again(connection):
+    enqueue(connection, ("gone", 3))
+    cat.enqueue_all(connection, 1, cat.WORDS)
+    assert {target: cat.pending(connection, 1, target) for target in cat.TARGETS} == {cat.VECTORS: 1, cat.WORDS: 0}
