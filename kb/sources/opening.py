@@ -76,7 +76,7 @@ def open_source(
 def _of_rejects(path: str, reading: Reading) -> Reading:
     """Return how to read a file of rejected rows: by its name, where the options speak of what it was made from."""
     told = reading.sql is not None or reading.sheet is not None or not reading.header
-    of_another = reading.format in _NOT_TEXT or (reading.format is None and told)
+    of_another = os.path.isfile(path) and (reading.format in _NOT_TEXT or (reading.format is None and told))
     if of_another and format_of_name(path) is Format.JSONL and Input(path).head.startswith(_REJECTED):
         return Reading(encoding=reading.encoding)
     return reading
