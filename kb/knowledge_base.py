@@ -278,7 +278,8 @@ class KnowledgeBase:
     def follow(self, stored: StoredCollection) -> Generation:
         """Bring the index of a stored collection up to date with the catalog and return it; as ``index``."""
         # One at a time: a thread that writes records it read before another's commit would undo what that one wrote.
-        with self._draining:
+        # The right to write comes first, as for those who write and let the index follow before they give it up.
+        with self.own().writing, self._draining:
             generation = self.index(stored)
             assert self._catalog is not None
             for _ in drain(self._catalog, stored, generation, store_text=self.settings.store_text):

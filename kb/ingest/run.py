@@ -20,7 +20,7 @@ from kb.ingest.origins import check_source, remove_vanished, vanished
 from kb.ingest.plan import Outcome, Plan, check_plan
 from kb.ingest.progress import Progress
 from kb.ingest.request import ImportRequest, OnConflict
-from kb.ingest.resolving import resolve
+from kb.ingest.resolving import resolve_all
 from kb.ingest.state import Rehearsal, Run
 from kb.sources import check_same_shape, expand_inputs, open_frame, open_rejects, open_source
 
@@ -217,7 +217,7 @@ def _runs(
     schema = target.collection.schema
     check_same_shape(sources)
     # Every input is checked before the first row of any is imported.
-    columns = [resolve(schema, request.mapping, s.columns or None, name=s.name, textual=s.textual) for s in sources]
+    columns = resolve_all(schema, request, sources)
     run = _new_run(target, request, sources, rejects_folder=rejects_folder, rehearsal=rehearsal, resumed=resumed)
     try:
         _reopen_rejects(run, sources[0], is_resumed=resumed is not None)
