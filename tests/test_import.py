@@ -486,7 +486,7 @@ def test_faults_F8_types_in_json_are_strict(configured: Callable[..., Any], tmp_
         ]  # fmt: skip
 
 
-def test_faults_F1_to_F5_broken_json_costs_its_row_only(tmp_path: Path, articles: kb.Collection) -> None:
+def test_faults_F1_F2_F3_F4_F5_broken_json_costs_its_row_only(tmp_path: Path, articles: kb.Collection) -> None:
     good = json.dumps(article("a1"))
     bad = [
         json.dumps(article("b1")).replace("4.5", "NaN"),

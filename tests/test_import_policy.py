@@ -460,9 +460,10 @@ def test_a_plan_that_would_fail_is_refused(tmp_path: Path, articles: kb.Collecti
     articles.update("a1", title="Edited")
     save(path, *rows(1, title="New"))
     plan = planned(articles, path, source="feed")
+    assert plan.notes == ("the import would be refused: 1 document was edited since the last import from 'feed'",)
     with pytest.raises(ConflictError) as raised:
         articles.apply_plan(plan)
-    assert str(raised.value) == ("the plan cannot be done: 1 documents were edited since their last import from 'feed'")
+    assert str(raised.value) == ("the plan cannot be done: 1 document was edited since the last import from 'feed'")
     again = planned(articles, path, source="feed", sync=True, on_conflict=OnConflict.THEIRS)
     with pytest.raises(ConflictError, match=r"^the plan cannot be done: 1 of the 2 documents of 'feed' are not in"):
         articles.apply_plan(again)
@@ -494,7 +495,7 @@ def test_a_plan_that_the_world_has_moved_on_from_is_refused(
 
 def test_what_is_no_plan_is_refused(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text("{}")
-    with pytest.raises(SourceError, match=r"plan\.json is not a plan: KeyError: 'kb_plan'$"):
+    with pytest.raises(SourceError, match=r"plan\.json is not a plan of kb$"):
         load_plan(tmp_path / "plan.json")
 
 
@@ -525,7 +526,7 @@ def test_zeros_that_a_number_loses_and_mixed_columns_are_told(tmp_path: Path, ar
     assert run(articles, path).warnings == (
         "1 row with leading zeros that the number in 'rating' has not kept, first on line 9 ('004.5'); "
         "declare it as str",
-        "'author' holds mostly numbers, but 1 words, e.g. 'nobody'",
+        "'author' holds mostly numbers, but 1 word, e.g. 'nobody'",
     )
 
 
@@ -598,3 +599,30 @@ def test_warnings_of_an_atomic_import_that_is_tried_again_are_counted_once(
     assert articles._base.resume(job.id).warnings == (
         "1 row longer than the model's window: the longest is divided into 7 chunks, nothing is cut off",
     )
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "nonsense", '{"kb_plan": 1}'])
+def test_whatever_is_no_plan_is_refused_in_words(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(SourceError) as raised:
+        load_plan(tmp_path / "plan.json")
+    assert str(raised.value) == f"{tmp_path}/plan.json is not a plan of kb"
+
+
+def test_faults_H12_a_dry_run_tells_what_the_import_would_be_refused_for(
+    tmp_path: Path, articles: kb.Collection
+) -> None:
+    path = save(tmp_path / "in.jsonl", *rows(1, 2))
+    run(articles, path, source="feed")
+    articles.update("a1", title="Edited")
+    articles.update("a2", title="Edited")
+    save(path, *rows(1, 2, title="New"))
+    request = kb.ImportRequest((str(path),), policy=kb.Policy(source="feed"))
+    *_, last = articles.import_steps(request, dry_run=True)
+    told = "the import would be refused: 2 documents were edited since the last import from 'feed'"
+    assert last.notes == (told,)
+    save(path, *rows(3), {"id": "a4"})
+    plan = planned(articles, path, atomic=True)
+    assert plan.refused == "1 of 2 rows would be rejected (--atomic)"
+    with pytest.raises(ConflictError, match=r"^the plan cannot be done: 1 of 2 rows would be rejected \(--atomic\)$"):
+        articles.apply_plan(plan)

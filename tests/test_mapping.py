@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -20,10 +24,9 @@ from kb.ingest import CONTENT_KEY, FieldMapping, ImportRequest, UnknownColumns
 from kb.ingest.resolving import resolve
 from kb.schema import build_schema
 from kb.sources import Row
+from tests.conftest import FakeEncoder
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kb.schema import Schema
 
 IGNORE = UnknownColumns.IGNORE
@@ -715,3 +718,23 @@ def test_faults_F10_a_field_has_a_name_that_everything_can_use(name: str) -> Non
         assert error.hint
         return
     assert made({"id": "1", "title": "T", "Column!": "v"}, schema=schema, columns={"Column!": name})[name] == "v"
+
+
+def test_a_query_fills_booleans_with_the_numbers_that_sqlite_has_for_them(tmp_path):
+    (tmp_path / "config.toml").write_text(
+        '[collections.notes]\nmodel = "fake"\n[collections.notes.fields]\nbody = "text"\ndone = "bool"\n'
+    )
+    with closing(sqlite3.connect(tmp_path / "notes.db")) as made, made:
+        made.execute("CREATE TABLE notes (id TEXT, body TEXT, done BOOLEAN)")
+        rows = [("a", "first of all notes", 1), ("b", "second of all notes", 0), ("c", "third of all notes", 2)]
+        made.executemany("INSERT INTO notes VALUES (?, ?, ?)", rows)
+    request = kb.ImportRequest((str(tmp_path / "notes.db"),), kb.Reading(sql="SELECT id, body, done FROM notes"))
+    with kb.open(tmp_path, encoders={"fake": FakeEncoder()}) as base:
+        notes = base.collection()
+        job = notes.run_import(request)
+        assert (job.counts.new, job.counts.rejected) == (2, 1)
+        assert {note.id: note.done for note in notes.list()} == {"a": True, "b": False}
+        rejects = Path(job.rejects)
+        rejects.write_text(rejects.read_text().replace('"done": 2', '"done": 1'))
+        assert notes.run_import(replace(request, files=(str(rejects),))).counts.new == 1
+        assert notes.get("c").done is True

@@ -89,4 +89,7 @@ def _print_plan(options: Shared, plan: Plan, path: str) -> None:
         render.print_json({"plan": path, "collection": plan.collection, "read": counts.read, **totals})
     for note in plan.notes:
         options.note(f"note: {note}")
-    options.note(f"the plan is in {path}; do it with: kb import --apply {path}")
+    if plan.refused is None:
+        options.note(f"the plan is in {path}; do it with: kb import --apply {path}")
+    else:
+        options.note(f"the plan is in {path}; it cannot be done as it is")

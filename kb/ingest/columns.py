@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kb.errors import UsageError, nearest
 from kb.ingest.cells import Cells, CellTemplate, DateFormat, root_of
 from kb.ingest.request import CONTENT_KEY, UnknownColumns
-from kb.schema import content_hash
+from kb.schema import FieldType, content_hash
 from kb.schema.fields import split_list
 from kb.schema.ids import normal_id, quoted
 
@@ -34,7 +34,15 @@ class Columns:
         from_content: Whether the id is a hash of the other fields.
     """
 
-    def __init__(self, schema: Schema, mapping: FieldMapping, header: Sequence[str] | None, *, textual: bool) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        mapping: FieldMapping,
+        header: Sequence[str] | None,
+        *,
+        textual: bool,
+        numeric_booleans: bool = False,
+    ) -> None:
         """Prepare what every row needs.
 
         Args:
@@ -42,6 +50,7 @@ class Columns:
             mapping: What fills what; its fields exist.
             header: The input's columns where it declares them, else None.
             textual: Whether its values are text.
+            numeric_booleans: Whether 0 and 1 are what the input has for false and true.
 
         Raises:
             UsageError: A constant, a template or a date format cannot be one.
@@ -57,6 +66,8 @@ class Columns:
         self._split = mapping.split
         self._constants = {name: self._constant(name, text) for name, text in mapping.constants.items()}
         self._respelled = self._dates.keys() | (frozenset() if textual else mapping.split.keys())
+        booleans = (f.name for f in schema.fields.values() if f.type is FieldType.BOOL and not f.many)
+        self._numeric = tuple(booleans) if numeric_booleans else ()
         self._made = (*self._templates, "id") if mapping.key and mapping.key != (CONTENT_KEY,) else (*self._templates,)
         self.from_content = mapping.key == (CONTENT_KEY,)
         self._key = () if self.from_content else mapping.key
@@ -126,6 +137,9 @@ class Columns:
         for name in self._respelled:
             if not self._cells.is_missing(values.get(name)):
                 self._convert(name, values, problems)
+        for name in self._numeric:
+            if type(values.get(name)) is int and values[name] in (0, 1):
+                values[name] = bool(values[name])
         values.update(self._constants)
         for name in self._made:
             try:

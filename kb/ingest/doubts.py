@@ -162,7 +162,7 @@ class Doubts:
             return ""
         few, many = ("numbers", "words") if kinds.numbers < kinds.words else ("words", "numbers")
         example = kinds.number if kinds.numbers < kinds.words else kinds.word
-        return f"'{name}' holds mostly {many}, but {fewer:,} {few}, e.g. {_short(example)}"
+        return f"'{name}' holds mostly {many}, but {fewer:,} {few if fewer > 1 else few[:-1]}, e.g. {_short(example)}"
 
 
 def _rows(count: int) -> str:

@@ -106,8 +106,8 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
         return _plan(raw)
     except OSError as error:
         raise SourceError(f"the plan {path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        what = f"{path} is not a plan: {type(error).__name__}: {error}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        what = f"{path} is not a plan of kb"
         raise SourceError(what, unchanged="nothing was imported", hint="make it again: kb import … --plan") from None
 
 
@@ -140,7 +140,7 @@ def check_plan(plan: Plan, *, collection: str, schema: str, change: int) -> None
         raise ConflictError(
             f"the plan cannot be done: {plan.refused}",
             unchanged="nothing was imported",
-            hint="make it again with other options: --max-delete, --on-conflict",
+            hint="mend the input, or make it again with other options: --max-delete, --on-conflict",
         )
     moved = None
     if plan.collection != collection:

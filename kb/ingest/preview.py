@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kb.chunks import split
 from kb.errors import DocumentError, UsageError
-from kb.ingest.resolving import Tally, resolve, selected
+from kb.ingest.resolving import Tally, resolve_all, selected
 from kb.sources import expand_inputs, open_source
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def preview_rows(
     if not request.files:
         raise UsageError("no file to import is named")
     sources = [open_source(name, request.reading) for name in expand_inputs(request.files)]
-    columns = [resolve(schema, request.mapping, s.columns or None, name=s.name, textual=s.textual) for s in sources]
+    columns = resolve_all(schema, request, sources)
     tally = Tally()
     rows = ((s, its, row) for s, its in zip(sources, columns, strict=True) for row in selected(s, its, tally))
     first: dict[str, tuple[int, str]] = {}

@@ -15,15 +15,31 @@ from kb.schema import FieldType
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kb.ingest.request import FieldMapping
+    from kb.ingest.request import FieldMapping, ImportRequest
     from kb.schema import Schema
     from kb.sources import Row, Source
 
 _NOTHING = "nothing was imported"
 
 
+def resolve_all(schema: Schema, request: ImportRequest, sources: Sequence[Source]) -> list[Columns]:
+    """Return the checked columns of every input of a request; as ``resolve``."""
+    # SQLite has no booleans; its rejects, which are JSON Lines, are read with the query that they came from.
+    numeric = request.reading.sql is not None
+    return [
+        resolve(schema, request.mapping, s.columns or None, name=s.name, textual=s.textual, numeric_booleans=numeric)
+        for s in sources
+    ]
+
+
 def resolve(
-    schema: Schema, mapping: FieldMapping, header: Sequence[str] | None, *, name: str, textual: bool
+    schema: Schema,
+    mapping: FieldMapping,
+    header: Sequence[str] | None,
+    *,
+    name: str,
+    textual: bool,
+    numeric_booleans: bool = False,
 ) -> Columns:
     """Return the checked columns of one input.
 
@@ -33,6 +49,7 @@ def resolve(
         header: The input's columns where it declares them, else None.
         name: The input's name, for messages.
         textual: Whether its values are text.
+        numeric_booleans: Whether 0 and 1 are what the input has for false and true.
 
     Raises:
         UsageError: The mapping names what is not there, fills a field in two ways, or has a constant, template, date
@@ -41,7 +58,7 @@ def resolve(
     """
     _check_fields(schema, mapping)
     _check_ways(mapping)
-    columns = Columns(schema, mapping, header, textual=textual)
+    columns = Columns(schema, mapping, header, textual=textual, numeric_booleans=numeric_booleans)
     if header is not None:
         _check_named(mapping, columns, header, name)
     if mapping.where is not None:

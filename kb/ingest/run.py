@@ -20,7 +20,7 @@ from kb.ingest.origins import check_source, remove_vanished, vanished
 from kb.ingest.plan import Outcome, Plan, check_plan
 from kb.ingest.progress import Progress
 from kb.ingest.request import ImportRequest, OnConflict
-from kb.ingest.resolving import resolve
+from kb.ingest.resolving import resolve_all
 from kb.ingest.state import Rehearsal, Run
 from kb.sources import check_same_shape, expand_inputs, open_frame, open_rejects, open_source
 
@@ -101,16 +101,8 @@ def plan_import(target: Target, request: ImportRequest, *, rejects_folder: Path)
         tuple(rehearsal.rejects),
         cat.now(),
         (*run.notes, *run.job.warnings),
-        _refusal(run),
+        run.refused,
     )
-
-
-def _refusal(run: Run) -> str | None:
-    """Return why a rehearsed import could not be done."""
-    policy = run.request.policy
-    if run.job.counts.conflicts and policy.on_conflict is OnConflict.FAIL:
-        return f"{run.job.counts.conflicts:,} documents were edited since their last import from '{policy.source}'"
-    return run.refused
 
 
 def apply_plan(target: Target, plan: Plan, *, rejects_folder: Path) -> Generator[Progress]:
@@ -225,7 +217,7 @@ def _runs(
     schema = target.collection.schema
     check_same_shape(sources)
     # Every input is checked before the first row of any is imported.
-    columns = [resolve(schema, request.mapping, s.columns or None, name=s.name, textual=s.textual) for s in sources]
+    columns = resolve_all(schema, request, sources)
     run = _new_run(target, request, sources, rejects_folder=rejects_folder, rehearsal=rehearsal, resumed=resumed)
     try:
         _reopen_rejects(run, sources[0], is_resumed=resumed is not None)
@@ -318,6 +310,21 @@ def _complete(run: Run, sources: list[Source]) -> None:
         )
     check_source(run)
     remove_vanished(run)
+    if run.rehearsal is not None:
+        _foresee(run)
+
+
+def _foresee(run: Run) -> None:
+    """Note why a rehearsed import could not be done, where that needs all rows."""
+    counts, policy = run.job.counts, run.request.policy
+    if counts.conflicts and policy.on_conflict is OnConflict.FAIL:
+        edited = "1 document was" if counts.conflicts == 1 else f"{counts.conflicts:,} documents were"
+        run.refused = f"{edited} edited since the last import from '{policy.source}'"
+    elif counts.rejected and policy.atomic:
+        run.refused = f"{counts.rejected:,} of {run.read:,} rows would be rejected (--atomic)"
+    else:
+        return
+    run.notes.append(f"the import would be refused: {run.refused}")
 
 
 def _new_job(target: Target, request: ImportRequest, *, dry_run: bool) -> Job:

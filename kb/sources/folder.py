@@ -39,13 +39,13 @@ class FolderSource:
         self.name = path
         self.format = Format.MARKDOWN
         self.rejects = Format.JSONL
-        self.encoding = "utf-8"
         self.columns: tuple[str, ...] | None = None
         self.delimiter: str | None = None
         self.notes: list[str] = []
         self.position = 0
         self._limits = limits
         self._codec = codec_name(reading.encoding)
+        self.encoding = self._codec
         try:
             names, others = _listed(path)
             if not names:
@@ -152,7 +152,9 @@ def _listed(folder: str) -> tuple[list[str], Counter[str]]:
 def _no_notes(path: str, others: Counter[str]) -> SourceError:
     if not others.total():
         return source_error(f"{path} is a folder without files", "name a folder of Markdown or text files")
-    suffix = next((kind for kind, _ in others.most_common() if kind.startswith(".")), "")
+    suffixes = [kind for kind, _ in others.most_common() if kind.startswith(".")]
+    readable = [kind for kind in suffixes if format_of_name(f"_{kind}") is not None]
+    suffix = next(iter(readable + suffixes), "")
     return source_error(
         f"{path} is a folder without Markdown or text files; it holds {_counted(others)}",
         f"name its files, e.g. with a pattern: {os.path.join(path, f'*{suffix}')}",

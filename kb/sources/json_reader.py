@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from kb.sources.input import source_error
 from kb.sources.json_elements import Elements
 from kb.sources.json_text import LOOSE, STRICT, read_object
 from kb.sources.lines import Lines
-from kb.sources.row import Row
+from kb.sources.markdown import note_of_text
+from kb.sources.row import PATH, RAW, Row
 from kb.sources.source import Format, TextSource
 
 if TYPE_CHECKING:
@@ -66,7 +68,12 @@ class JsonLinesSource(TextSource):
                 values, text, refused = read_object(
                     text.rstrip("\r\n"), line=lines.number, encoding=self.encoding, limits=self._limits
                 )
-                yield Row(number, lines.number, values, text, refused)
+                path, note = values.get(PATH), values.get(RAW)
+                if len(values) == 2 and isinstance(path, str) and isinstance(note, str):
+                    row = note_of_text(number, path, note, self.encoding, self._limits)
+                    yield replace(row, line=lines.number)
+                else:
+                    yield Row(number, lines.number, values, text, refused)
         self.check_unchanged()
 
 

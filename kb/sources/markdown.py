@@ -10,7 +10,7 @@ from kb.sources.content import codec_name
 from kb.sources.front_matter import split_front_matter
 from kb.sources.lines import undecodable
 from kb.sources.recognition import without_packing
-from kb.sources.row import Row
+from kb.sources.row import PATH, RAW, Row
 from kb.sources.source import FileSource, Format
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class MarkdownSource(FileSource):
     textual = False
 
     def __init__(self, opened: Input, reading: Reading, limits: Limits) -> None:
-        super().__init__(opened, Format.MARKDOWN, limits)
         self._codec = codec_name(reading.encoding)
+        super().__init__(opened, Format.MARKDOWN, limits, encoding=self._codec)
 
     def rows(self) -> Iterator[Row]:
         """Yield the row."""
@@ -64,19 +64,25 @@ def note_row(number: int, path: str, opened: Input, codec: str, limits: Limits) 
         text = data.decode(codec, "surrogateescape")
     except UnicodeError as error:
         return Row(number, number, {}, "", f"{path}: cannot be decoded as {codec}: {error}")
+    return note_of_text(number, path, text, codec, limits)
+
+
+def note_of_text(number: int, path: str, text: str, codec: str, limits: Limits) -> Row:
+    """Return the row that the text of a file makes; with a problem, it keeps the text and the path for the rejects."""
+    raw = {PATH: path, RAW: text}
     problem = undecodable(text, codec, 1)
     if problem is None and "\0" in text:
         problem = f"a NUL character in line {text.count(chr(10), 0, text.index(chr(0))) + 1}"
     if problem is not None:
-        return Row(number, number, {}, text, f"{path}: {problem}")
+        return Row(number, number, {}, raw, f"{path}: {problem}")
     try:
         fields, body = split_front_matter(text, limits)
     except ValueError as error:
-        return Row(number, number, {}, text, f"{path}: {error}")
-    taken = [name for name in ("path", "text") if name in fields]
+        return Row(number, number, {}, raw, f"{path}: {error}")
+    taken = [name for name in (PATH, "text") if name in fields]
     if taken:
-        return Row(number, number, {}, text, f"{path}: the front matter has a field '{taken[0]}'; rename it")
-    values = {**fields, "path": path}
+        return Row(number, number, {}, raw, f"{path}: the front matter has a field '{taken[0]}'; rename it")
+    values = {**fields, PATH: path}
     values.setdefault("title", _heading(body) or PurePath(without_packing(path)).stem)
     values["text"] = _BLANK_LINES.sub("", body).rstrip()
     return Row(number, number, values, values)

@@ -16,7 +16,7 @@ from kb.sources.json_reader import JsonArraySource, JsonLinesSource
 from kb.sources.markdown import MarkdownSource
 from kb.sources.reading import Reading
 from kb.sources.recognition import format_of_content, format_of_name
-from kb.sources.row import Limits
+from kb.sources.row import REASON, Limits
 from kb.sources.source import Format
 from kb.sources.sqlite import SqliteSource
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _SAY: Final = f"say --input {'|'.join(Format)}"
 _TABLES: Final = (Format.CSV, Format.TSV)
+_NOT_TEXT: Final = (Format.PARQUET, Format.EXCEL, Format.SQLITE, Format.MARKDOWN)
+_REJECTED: Final = f'{{"{REASON}": '.encode()
 
 
 def open_source(
@@ -41,7 +43,8 @@ def open_source(
     Args:
         path: A file, a named pipe, a folder of Markdown and text files, or ``-`` for standard input.
         reading: How to read it. The format is that of the name; of a pipe without one, that of its content where
-            ``recognition.format_of_content`` is certain, and a note says so.
+            ``recognition.format_of_content`` is certain, and a note says so. A file of rejected rows may be read
+            with the options that gave those rows.
         limits: What a row may measure.
 
     Raises:
@@ -49,6 +52,7 @@ def open_source(
             be one.
         SourceError: The input cannot be read, is something else, or has a header that cannot be used.
     """
+    reading = _of_rejects(path, reading)
     format = reading.format or format_of_name(path)
     if os.path.isdir(path) and format in (None, Format.MARKDOWN):
         _check_options(reading, Format.MARKDOWN)
@@ -67,6 +71,15 @@ def open_source(
     if opened.head:
         source.notes.insert(0, f"{opened.name} is read as {CALLED[format]}; --input says otherwise")
     return source
+
+
+def _of_rejects(path: str, reading: Reading) -> Reading:
+    """Return how to read a file of rejected rows: by its name, where the options speak of what it was made from."""
+    told = reading.sql is not None or reading.sheet is not None or not reading.header
+    of_another = os.path.isfile(path) and (reading.format in _NOT_TEXT or (reading.format is None and told))
+    if of_another and format_of_name(path) is Format.JSONL and Input(path).head.startswith(_REJECTED):
+        return Reading(encoding=reading.encoding)
+    return reading
 
 
 def _reader(opened: Input, format: Format, reading: Reading, limits: Limits) -> Source:

@@ -48,9 +48,10 @@ class RejectWriter:
     """Writes refused rows with two leading columns or keys, ``_reason`` and ``_line``.
 
     CSV and TSV rows keep their text as it came, ragged or not, with bytes that could not be decoded. A JSON row keeps
-    its text too; one that could not be read is wrapped: ``{"_reason": …, "_line": …, "_raw": "the text"}``. A list that
-    was found somewhere in a document stands there again. Rows of Parquet, Excel and SQLite files, of Markdown and of
-    data frames become JSON Lines, with dates and times as ISO text. The file has mode 0600.
+    its text too; one that could not be read is wrapped: ``{"_reason": …, "_line": …, "_raw": "the text"}``, a
+    Markdown file together with its ``path``. A list that was found somewhere in a document stands there again. Rows of
+    Parquet, Excel and SQLite files, of Markdown and of data frames become JSON Lines, with dates and times as ISO text.
+    The file has mode 0600.
 
     Attributes:
         path: Where the file is, or will be.
@@ -162,7 +163,9 @@ class RejectWriter:
             return self._cells(row, reason)
         encoding = self._source.encoding
         leading = to_json({REASON: reason, LINE: row.line}, encoding)[:-1]
-        if not isinstance(row.raw, str):
+        if isinstance(row.raw, dict) and RAW in row.raw:
+            members = _quoted(row.raw, encoding)[1:]
+        elif not isinstance(row.raw, str):
             members = to_json(row.raw, encoding).lstrip("{")
         elif row.problem is None:
             members = row.raw.strip()[1:].lstrip()
@@ -179,8 +182,8 @@ class RejectWriter:
         return f"{dialect.write([reason, row.line])}{dialect.delimiter}{row.raw}\n"
 
 
-def _quoted(raw: str, encoding: str) -> str:
-    """Return a JSON string in which bytes that could not be decoded go back as bytes."""
+def _quoted(raw: object, encoding: str) -> str:
+    """Return the JSON of text in which bytes that could not be decoded go back as bytes."""
     text = json.dumps(raw, ensure_ascii=False)
     try:
         text.encode(encoding, "surrogateescape")

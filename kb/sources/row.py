@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 REASON: Final = "_reason"
 LINE: Final = "_line"
 RAW: Final = "_raw"
+PATH: Final = "path"
 RESERVED: Final = frozenset({REASON, LINE})
 
 
@@ -23,7 +24,8 @@ class Row:
         line: The physical line where it starts, from 1; for a data frame the record's number.
         values: What it holds by column or key, in input order: text for CSV and TSV, JSON values or Python values
             otherwise. Empty when there is a problem.
-        raw: What the reject writer needs to write the record back exactly: its text, or the values of a data frame.
+        raw: What the reject writer needs to write the record back exactly: its text, or the values of a row
+            that has none; for a Markdown file that cannot be read, ``path`` and, under ``_raw``, the text.
             ``""`` for a record that was too long to be kept.
         problem: Why the record cannot be read, or None.
         file: Of a folder, the path of the file that the row is, relative to the folder; else None.

@@ -81,7 +81,8 @@ class Indexes:
     def follow_vectors(self, stored: cat.StoredCollection) -> Generation:
         """Bring the index of vectors up to date with the catalog and return it; as ``vectors``."""
         # One at a time: a thread that writes records it read before another's commit would undo what that one wrote.
-        with self._draining:
+        # The right to write comes first, as for those who write and let the indexes follow before they give it up.
+        with self._own().writing, self._draining:
             generation = self.vectors(stored)
             for _ in drain(self._own(), stored, generation, store_text=self._store_text):
                 pass
@@ -94,7 +95,7 @@ class Indexes:
             LockedError: Another process owns the knowledge base.
             DamagedError: The index does not take what is written to it.
         """
-        with self._draining:
+        with self._own().writing, self._draining:
             catalog = self._own()
             opened = self._words.get(stored.id)
             if opened is not None and opened.language == stored.language:

@@ -317,8 +317,8 @@ def test_faults_E2_encodings_that_read_alike_are_one_choice():
 @pytest.mark.parametrize(
     ("text", "message", "columns"),
     [
-        ("", "is empty (0 bytes)", 0),
-        ("\n\n\n", "holds only blank lines", 0),
+        ("", "it is empty (0 bytes)", 0),
+        ("\n\n\n", "it holds only blank lines", 0),
         ("id,title\n", "header only, no rows", 2),
     ],
 )

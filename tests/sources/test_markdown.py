@@ -136,7 +136,7 @@ def test_faults_F1_F2_F4_front_matter_that_cannot_be_kept_costs_its_file(
     tmp_path: Path, block: str, problem: str
 ) -> None:
     text = f"{block}Body\n"
-    assert note(tmp_path, text) == Row(1, 1, {}, text, f"note.md: {problem}")
+    assert note(tmp_path, text) == Row(1, 1, {}, {"path": "note.md", "_raw": text}, f"note.md: {problem}")
 
 
 def test_faults_E2_E4_F12_what_is_no_text_costs_its_file(tmp_path: Path) -> None:
@@ -179,9 +179,9 @@ def test_other_kinds_of_files_are_left_out_with_a_note(tmp_path: Path) -> None:
 
 def test_faults_E21_a_folder_without_notes_says_what_it_holds(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
-        folder(tmp_path, **{"b.png": "", "c.csv": "", "sub__d.csv": ""})
+        folder(tmp_path, **{"b.png": "", "e.png": "", "f.png": "", "c.csv": "", "sub__d.csv": ""})
     assert (caught.value.what, caught.value.hint) == (
-        f"{tmp_path}/notes is a folder without Markdown or text files; it holds 2 .csv, 1 .png",
+        f"{tmp_path}/notes is a folder without Markdown or text files; it holds 3 .png, 2 .csv",
         f"name its files, e.g. with a pattern: {tmp_path}/notes/*.csv",
     )
     (tmp_path / "empty").mkdir()
@@ -248,7 +248,7 @@ def test_rejects_are_json_lines(tmp_path: Path) -> None:
     assert (tmp_path / "rejects.jsonl").read_text() == (
         '{"_reason": "no", "_line": 1, "day": "2024-01-31", "path": "a.md", "title": "a", "text": "A"}\n'
         '{"_reason": "b.md: the front matter cannot be read, line 3: expected the node content, but found '
-        '\'<stream end>\'", "_line": 2, "_raw": "---\\nx: [\\n---\\nB"}\n'
+        '\'<stream end>\'", "_line": 2, "path": "b.md", "_raw": "---\\nx: [\\n---\\nB"}\n'
     )
 
 

@@ -99,7 +99,9 @@ def test_faults_E21_a_packed_file_that_is_damaged(tmp_path: Path, packing: str) 
 
 @pytest.mark.parametrize("packing", PACKED)
 @pytest.mark.parametrize("format", [Format.CSV, Format.JSONL, Format.JSON, Format.PARQUET])
-def test_faults_E19_a_file_that_unpacks_to_gigabytes_is_stopped(tmp_path: Path, format: Format, packing: str) -> None:
+def test_faults_E19_F14_a_file_that_unpacks_to_gigabytes_is_stopped(
+    tmp_path: Path, format: Format, packing: str
+) -> None:
     spaces = PACK[packing](b" " * 16_000_000)
     path = tmp_path / f"data{SUFFIX[format]}{packing}"
     start = {Format.CSV: b"id,t\n", Format.JSON: b"[", Format.PARQUET: b"PAR1\x15"}.get(format, b"")

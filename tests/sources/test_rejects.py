@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kb.errors import LimitError, SourceError
-from kb.sources import Reading, Row, open_rejects, open_source
+from kb.errors import KBError, LimitError, SourceError
+from kb.sources import Format, Reading, Row, open_rejects, open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -239,3 +239,42 @@ def test_a_place_that_cannot_be_written_is_an_error_of_its_own(tmp_path: Path, m
         patch.setattr(os, "fsync", full)
         writer.flush()
     writer.close()
+
+
+def test_faults_H10_a_file_that_cannot_be_read_comes_back_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "notes" / "sub").mkdir(parents=True)
+    (tmp_path / "notes" / "sub" / "a.md").write_text("---\ntitle: [café\n---\nBody\n", encoding="latin-1")
+    reading = Reading(encoding="latin-1")
+    source = open_source(str(tmp_path / "notes"), reading)
+    path = tmp_path / "a.rejects.jsonl"
+    writer = open_rejects(path, source, resume_at=None)
+    for row in source.rows():
+        writer.write(row, row.problem or "")
+    writer.close()
+    told = "sub/a.md: the front matter cannot be read, line 3: expected ',' or ']', but got '<stream end>'"
+    wrapped = f'{{"_reason": "{told}", "_line": 1, "path": "sub/a.md", "_raw": "---\\ntitle: [café\\n---\\nBody\\n"}}\n'
+    assert path.read_text(encoding="latin-1") == wrapped
+    (again,) = open_source(str(path), reading).rows()
+    assert (again.problem, again.raw) == (told, {"path": "sub/a.md", "_raw": "---\ntitle: [café\n---\nBody\n"})
+    path.write_text(wrapped.replace("[café", "café"), encoding="latin-1")
+    for options in (reading, Reading(format=Format.MARKDOWN, encoding="latin-1")):
+        (row,) = open_source(str(path), options).rows()
+        assert row.values == {"title": "café", "path": "sub/a.md", "text": "Body"}
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        Reading(sql="SELECT * FROM t"),
+        Reading(format=Format.SQLITE, sql="SELECT * FROM t"),
+        Reading(format=Format.EXCEL, sheet="S", header=False),
+        Reading(format=Format.PARQUET),
+    ],
+)
+def test_faults_H10_rejects_are_read_with_the_options_of_what_they_come_from(tmp_path: Path, reading: Reading) -> None:
+    path = tmp_path / "x.rejects.jsonl"
+    path.write_text('{"_reason": "no", "_line": 3, "id": "a", "n": 1}\n')
+    assert [row.values for row in open_source(str(path), reading).rows()] == [{"id": "a", "n": 1}]
+    path.write_text('{"id": "a", "n": 1}\n')
+    with pytest.raises(KBError):
+        open_source(str(path), reading)

@@ -31,7 +31,9 @@ def of_input(source: Source, survey: Survey) -> Iterator[Finding]:
         survey: What was seen in it.
     """
     for note in source.notes:
-        yield Finding(Topic.NOTE, None, note.removeprefix(f"{source.name}: ").removeprefix(f"{source.name} "))
+        told = note.removeprefix(f"{source.name} ")
+        told = note.removeprefix(f"{source.name}: ") if told == note else f"it {told}"
+        yield Finding(Topic.NOTE, None, told)
     if survey.unreadable:
         first = survey.problems[0]
         message = f"{_counted(survey.unreadable, 'row')} cannot be read and would be rejected: {first.value}"
