@@ -35,6 +35,7 @@ def test_the_methods_of_a_collection_are_these():
             "add",
             "apply_plan",
             "apply_steps",
+            "bench_index",
             "change",
             "count",
             "delete",
