@@ -9,6 +9,8 @@ from kb.searching import Searching
 
 if TYPE_CHECKING:
     from kb.evaluate.bench_index import IndexBench
+    from kb.evaluate.topics import Topics
+    from kb.filters import Filter
 
 
 class Analysis(Searching):
@@ -33,3 +35,34 @@ class Analysis(Searching):
         catalog, stored = place
         at = Place(catalog, stored, lambda: self._base.follow(stored), self._base.other_owner)
         return bench_index(at, queries=queries, k=k, seed=seed)
+
+    def topics(
+        self,
+        where: Filter | str | None = None,
+        *,
+        topics: int | None = None,
+        words: int = 8,
+        documents: int = 3,
+        map: bool = False,
+    ) -> Topics:
+        """Divide the documents into topics, named by their words and documents; the same ones give the same topics.
+
+        Args:
+            where: A filter, as text or as an object.
+            topics: How many; 1 to 1,000. None to choose by silhouette.
+            words: How many typical words of each; 1 to 100.
+            documents: How many typical documents of each; 0 to 100.
+            map: Whether documents get a place in two dimensions.
+
+        Raises:
+            FilterError: The filter does not fit the schema.
+            UsageError: A number is out of range, or there are fewer different documents than topics asked for.
+        """
+        from kb.evaluate.topics import Source, Topics, Wanted, survey
+
+        wanted = Wanted(topics, words, documents, map)
+        wanted.check()
+        checked, place = self.filter(where), self._place()
+        if place is None:
+            return Topics(self.name, 0, (), "none", (), None, ("there are no documents",))
+        return survey(Source(*place, checked), wanted)

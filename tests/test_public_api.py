@@ -58,7 +58,7 @@ def test_the_methods_of_a_collection_are_these():
             "target",
             "to_frame",
         ),
-        *("update", "upsert"),
+        *("topics", "update", "upsert"),
     ]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from kb import catalog as cat
 from kb.errors import DamagedError, LockedError, MismatchError, UsageError
+from kb.evaluate.threads import single_thread
 from kb.index import record_id
 
 if TYPE_CHECKING:
@@ -147,9 +148,7 @@ def bench_index(place: Place, *, queries: int = 200, k: int = 10, seed: int = 0)
     for name, value, most in (("queries", queries, MAX_QUERIES), ("k", k, MAX_K)):
         if not 1 <= value <= most:
             raise UsageError(f"{name} is {value}; it must be from 1 to {most:,}", unchanged="nothing was measured")
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
+    with single_thread():
         data = _prepare(place, queries, k, seed)
         found = [
             _measure(data, "exact", _exact(data), build=data.loaded, size=data.matrix.nbytes),
@@ -263,17 +262,12 @@ def _chroma(place: Place, data: _Data) -> Measured | NotMeasured:
 def _faiss(data: _Data, seed: int) -> Iterator[Measured | NotMeasured]:
     import faiss
 
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        began = time.perf_counter()
-        flat = faiss.IndexFlatIP(data.matrix.shape[1])
-        flat.add(data.matrix)
-        build = time.perf_counter() - began
-        yield _measure(data, "FAISS FlatIP", _asking(flat), build=build, size=data.matrix.nbytes)
-        yield from _inverted(data, seed)
-    finally:
-        faiss.omp_set_num_threads(threads)
+    began = time.perf_counter()
+    flat = faiss.IndexFlatIP(data.matrix.shape[1])
+    flat.add(data.matrix)
+    build = time.perf_counter() - began
+    yield _measure(data, "FAISS FlatIP", _asking(flat), build=build, size=data.matrix.nbytes)
+    yield from _inverted(data, seed)
 
 
 def _inverted(data: _Data, seed: int) -> Iterator[Measured | NotMeasured]:
