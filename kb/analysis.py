@@ -58,11 +58,11 @@ class Analysis(Searching):
             FilterError: The filter does not fit the schema.
             UsageError: A number is out of range, or there are fewer different documents than topics asked for.
         """
-        from kb.evaluate.topics import Source, Topics, Wanted, survey
+        from kb.evaluate.topics import Source, Wanted, no_topics, survey
 
         wanted = Wanted(topics, words, documents, map)
         wanted.check()
         checked, place = self.filter(where), self._place()
         if place is None:
-            return Topics(self.name, 0, (), "none", (), None, ("there are no documents",))
+            return no_topics(self.name, "there are no documents", map=map)
         return survey(Source(*place, checked), wanted)

@@ -13,6 +13,8 @@ from kb.cli import render
 from kb.cli.options import Shared, shared
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from kb.evaluate.topics import Topic, Topics
 
 
@@ -102,7 +104,7 @@ def _print(found: Topics) -> None:
     screen.print(made)
 
 
-def _described(topic: Topic, width: int) -> object:
+def _described(topic: Topic, width: int) -> Text:
     from rich.text import Text
 
     shown = Text(render.short(", ".join(topic.words)) or "–", style="bold")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kb.evaluate.topics.found import Attempt, Map, Point, Topic, Topics, TypicalDocument
+from kb.evaluate.topics.found import Attempt, Map, Point, Topic, Topics, TypicalDocument, no_topics
 from kb.evaluate.topics.page import topic_page
 from kb.evaluate.topics.picture import topic_picture
 from kb.evaluate.topics.surveying import Source, Wanted, survey
@@ -16,6 +16,7 @@ __all__ = [
     "Topics",
     "TypicalDocument",
     "Wanted",
+    "no_topics",
     "survey",
     "topic_page",
     "topic_picture",

@@ -97,6 +97,11 @@ class Topics:
     notes: tuple[str, ...]
 
 
+def no_topics(collection: str, note: str, *, map: bool) -> Topics:
+    """Return what there is to say of no documents; with an empty map if one was asked for."""
+    return Topics(collection, 0, (), "none", (), Map("PCA", ()) if map else None, (note,))
+
+
 def topic_color(number: int) -> str:
     """Return the colour of a topic as ``#rrggbb``: neighbours in the list differ, and it can be seen on any ground."""
     # The golden ratio never comes back to a hue it has used.

@@ -31,7 +31,7 @@ collection agreed to within two topics.
 """
 
 LARGE: Final = 20_000
-"""Beyond so many documents, MiniBatchKMeans: for a second's work a quarter of a minute would be needed."""
+"""Beyond so many documents, MiniBatchKMeans: KMeans takes minutes from there on, and hardly finds anything else."""
 
 _STARTS: Final = 5
 _BATCH: Final = 4_096
@@ -57,16 +57,16 @@ def group(vectors: np.ndarray, count: int | None) -> Grouping:
         UsageError: There are fewer different vectors than groups asked for.
     """
     different = len({row.tobytes() for row in vectors})
+    documents = f"{different} different document{'' if different == 1 else 's'}"
     if count is not None and count > different:
         raise UsageError(
-            f"{count} topics cannot be made of {different} different document{'' if different == 1 else 's'}",
+            f"{count} topics cannot be made of {documents}",
             unchanged="nothing was divided",
             hint=f"ask for {different} or fewer, or leave out the number",
         )
     attempts: tuple[Attempt, ...] = ()
     if count is None and different < 4:
-        which = "document" if different == 1 else f"{different} different documents"
-        return _one(vectors, f"{which.capitalize() if different == 1 else which}: too few to divide, so one topic")
+        return _one(vectors, f"{documents}: too few to divide, so one topic")
     if count is None:
         attempts = tuple(_attempts(vectors, different))
         count = max(attempts, key=lambda one: (one.silhouette, -one.topics)).topics if attempts else 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 from html import escape
 from importlib.resources import files
@@ -46,7 +47,7 @@ def topic_page(topics: Topics) -> str:
 
 
 def _radius(points: int) -> float:
-    return round(min(9.0, max(3.0, 160 / max(points, 1) ** 0.5)), 1)
+    return round(min(9.0, max(3.0, 160 / math.sqrt(max(points, 1)))), 1)
 
 
 def _point(point: Point) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from kb import catalog as cat
 from kb.errors import UsageError
 from kb.evaluate.threads import single_thread
-from kb.evaluate.topics.found import Map, Point, Topic, Topics, TypicalDocument
+from kb.evaluate.topics.found import Map, Point, Topic, Topics, TypicalDocument, no_topics
 from kb.evaluate.topics.grouping import SEED, group
 from kb.evaluate.topics.projection import MOST_POINTS, project
 from kb.evaluate.topics.words import count_words
@@ -88,9 +88,8 @@ def survey(source: Source, wanted: Wanted) -> Topics:
     with source.catalog.read() as connection, single_thread():  # sums of several differ in their last bits
         found = _load(connection, source)
         if not found.keys:
-            note = "no document satisfies the filter" if source.filter else "there are no documents"
-            empty = Map("PCA", ()) if wanted.map else None
-            return Topics(source.collection.name, 0, (), "none", (), empty, (note,))
+            note = "there are no documents" if source.filter is None else "no document satisfies the filter"
+            return no_topics(source.collection.name, note, map=wanted.map)
         grouping = group(found.vectors, wanted.topics)
         topics, notes = _named(connection, found, grouping.labels, wanted)
         made = _map(connection, found, grouping.labels) if wanted.map else None
