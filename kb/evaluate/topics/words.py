@@ -2,7 +2,7 @@
 
 A class-based tf-idf without a list of stop words: a word weighs its share of the topic's documents, times the logarithm
 of how many times larger that is than its share of the other documents. What is everywhere weighs nothing, and a
-frequent word that is at home in most topics is left out even where it is more so in one: "was" of the dead.
+frequent word that is at home in half of the topics is left out even where it is more so in one: "was" of the dead.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COMMON: Final = 0.05
 """A word may be a stop word when so large a share of all documents has it, …"""
 
 EVEN: Final = 0.2
-"""… and is one when more than half of the topics have it, each in a share at least this part of the largest share."""
+"""… and is one when half of the topics have it in a share of at least this part of the largest share."""
 
 _SHORT: Final = 4
 """Where there is nothing to compare with, shorter words say little."""
@@ -86,7 +86,7 @@ class WordCounts:
         return weights
 
     def _common(self) -> set[str]:
-        """Return the words that are at home in more than half of the topics."""
+        """Return the words that are at home in half of the topics or more, and not in one alone."""
         if self._stop_words is None:
             read = [number for number, size in enumerate(self._sizes) if size]
             fewest = COMMON * sum(self._sizes)
@@ -95,7 +95,7 @@ class WordCounts:
                 if documents < fewest:
                     continue
                 shares = [self._documents[number][word] / self._sizes[number] for number in read]
-                if sorted(shares)[(len(shares) - 1) // 2] >= EVEN * max(shares):
+                if sum(share >= EVEN * max(shares) for share in shares) >= max(2, len(shares) / 2):
                     self._stop_words.add(word)
         return self._stop_words
 
