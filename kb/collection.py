@@ -8,10 +8,10 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from kb import curate, ingest
+from kb.analysis import Analysis
 from kb.errors import UsageError
 from kb.ingest import FieldMapping, ImportRequest, Plan, Policy, Progress, UnknownColumns, last_of
 from kb.schema import Document, lookup_id
-from kb.searching import Searching
 from kb.sources import ExportFormat, Format, Reading
 from kb.write import Put, add, put
 
@@ -30,7 +30,7 @@ _LOG = logging.getLogger("kb")
 OnProgress = Callable[[Progress], None]
 
 
-class Collection(Searching):
+class Collection(Analysis):
     """One collection of an open knowledge base."""
 
     def import_file(

@@ -22,6 +22,7 @@ LAYERS = [
     ["kb.ingest", "kb.search", "kb.curate", "kb.maintain", "kb.evaluate", "kb.declaration"],
     ["kb.wiring"],
     ["kb.searching"],
+    ["kb.analysis"],
     ["kb.collection", "kb.jobs"],
     ["kb.knowledge_base", "kb.first_config"],
     ["kb.opening"],
@@ -42,6 +43,7 @@ HOMES = {
     **dict.fromkeys(("sqlalchemy", "alembic"), "kb.catalog"),
     **dict.fromkeys(("chromadb", "tantivy"), "kb.index"),
     **dict.fromkeys(("click", "rich"), "kb.cli"),
+    **dict.fromkeys(("faiss", "matplotlib", "sklearn", "threadpoolctl"), "kb.evaluate"),
     "tomlkit": "kb.first_config",
     **dict.fromkeys(("pydantic", "annotated_types"), "kb.schema"),
 }

@@ -35,6 +35,7 @@ def test_the_methods_of_a_collection_are_these():
             "add",
             "apply_plan",
             "apply_steps",
+            "bench_index",
             "change",
             "count",
             "delete",
@@ -57,7 +58,7 @@ def test_the_methods_of_a_collection_are_these():
             "target",
             "to_frame",
         ),
-        *("update", "upsert"),
+        *("topics", "update", "upsert"),
     ]
 
 

@@ -37,6 +37,8 @@ COMMANDS: Final = {
     "models": ("kb.cli.setup", "models", "List the embedding models."),
     "similar": ("kb.cli.searching", "similar", "Find documents like other documents."),
     "compare": ("kb.cli.searching", "compare", "Show how similar texts are to each other."),
+    "topics": ("kb.cli.topics", "topics", "Show what the documents are about."),
+    "bench": ("kb.cli.benching", "bench", "Measure indexes on the collection's own vectors."),
     "stats": ("kb.cli.upkeep", "stats", "Show figures of the knowledge base."),
     "verify": ("kb.cli.upkeep", "verify", "Check the catalog, and the index against it."),
     "config": ("kb.cli.setup", "config", "Show the settings in force."),

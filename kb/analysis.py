@@ -1,0 +1,68 @@
+"""What can be learned about a collection as a whole: methods of ``Collection``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kb.errors import UsageError
+from kb.searching import Searching
+
+if TYPE_CHECKING:
+    from kb.evaluate.bench_index import IndexBench
+    from kb.evaluate.topics import Topics
+    from kb.filters import Filter
+
+
+class Analysis(Searching):
+    """The surveys and measurements of one collection."""
+
+    def bench_index(self, *, queries: int = 200, k: int = 10, seed: int = 0) -> IndexBench:
+        """Measure the recall and the time of exact search, Chroma and FAISS on the collection's own vectors.
+
+        Args:
+            queries: How many to ask; 1 to 10,000, and at most one for each vector.
+            k: How many neighbours to ask for; 1 to 100.
+            seed: Decides which queries.
+
+        Raises:
+            UsageError: A number is out of range, or there are not two vectors.
+        """
+        from kb.evaluate.bench_index import Place, bench_index
+
+        place = self._place()
+        if place is None:
+            raise UsageError(f"'{self.name}' is empty; there is nothing to measure", hint="import some documents first")
+        catalog, stored = place
+        at = Place(catalog, stored, lambda: self._base.follow(stored), self._base.other_owner)
+        return bench_index(at, queries=queries, k=k, seed=seed)
+
+    def topics(
+        self,
+        where: Filter | str | None = None,
+        *,
+        topics: int | None = None,
+        words: int = 8,
+        documents: int = 3,
+        map: bool = False,
+    ) -> Topics:
+        """Divide the documents into topics, named by their words and documents; the same ones give the same topics.
+
+        Args:
+            where: A filter, as text or as an object.
+            topics: How many; 1 to 1,000. None to choose by silhouette.
+            words: How many typical words of each; 1 to 100.
+            documents: How many typical documents of each; 0 to 100.
+            map: Whether documents get a place in two dimensions.
+
+        Raises:
+            FilterError: The filter does not fit the schema.
+            UsageError: A number is out of range, or there are fewer different documents than topics asked for.
+        """
+        from kb.evaluate.topics import Source, Wanted, no_topics, survey
+
+        wanted = Wanted(topics, words, documents, map)
+        wanted.check()
+        checked, place = self.filter(where), self._place()
+        if place is None:
+            return no_topics(self.name, "there are no documents", map=map)
+        return survey(Source(*place, checked), wanted)
