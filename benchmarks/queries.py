@@ -138,7 +138,7 @@ def main() -> int:
             ours, our_answers = median_ms(lambda n: _ask_kb(collection, n, None))
             right = exact(documents, queries, np.ones(count, dtype=bool))
             mine = recall(our_answers, right)
-            strategy = collection.search("q0").report.strategy
+            strategy = collection.search("q0", mode="semantic").report.strategy
             print(f"unfiltered: chroma {theirs:.2f} ms (recall {recall(their_answers, right):.3f}), ", end="")
             print(f"kb {ours:.2f} ms by {strategy} (recall {mine:.3f}), ratio {ours / theirs:.2f} (reach 2)")
             failed |= ours / theirs > 2 or mine < 0.99
@@ -174,7 +174,7 @@ def _ask_chroma(collection: Any, query: np.ndarray, where: dict[str, bool] | Non
 
 
 def _ask_kb(collection: kb.Collection, number: int, where: str | None) -> list[str]:
-    return [hit.id for hit in collection.search(f"q{number}", where=where)]
+    return [hit.id for hit in collection.search(f"q{number}", where=where, mode="semantic")]
 
 
 if __name__ == "__main__":

@@ -443,7 +443,7 @@ def test_a_batch_that_the_index_refuses_is_halved_until_the_document_is_found(mo
 
 
 def test_a_refused_document_is_found_where_chroma_proposes(monkeypatch, articles):
-    monkeypatch.setattr("kb.search.run.SMALL", 0)
+    monkeypatch.setattr("kb.search.semantic.SMALL", 0)
     picky(monkeypatch, "quicksilver")
     articles.upsert(*nine(articles), *(make(articles, f"b{n}") for n in range(30)))
     hits = articles.search("on quicksilver", limit=3)

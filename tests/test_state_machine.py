@@ -155,7 +155,7 @@ class KnowledgeBaseMachine(RuleBasedStateMachine):
                 vector = MODEL.encode_documents([f"t\n\n{values['body']}"])[0].astype(np.float64)
                 ranked.append((-round(float(np.einsum("i,i->", vector, query)), 6), key))
         passed = [pair for pair in sorted(ranked) if bound is None or -pair[0] >= bound]
-        hits = self.articles.search(text, where=where, limit=limit, min_score=bound)
+        hits = self.articles.search(text, mode="semantic", where=where, limit=limit, min_score=bound)
         assert [(-hit.score, hit.id) for hit in hits] == passed[:limit]
         assert (hits.report.candidates, hits.report.below_min_score) == (len(ranked), len(ranked) - len(passed))
 
