@@ -125,7 +125,8 @@ class Asked:
             verified: Whether all documents are known to satisfy the filter; the others are looked up on the way.
             bounded: Whether the query's bounds apply.
         """
-        verify = None if verified or not (self.query.filter or self.without) else self.matching
+        every = self.query.filter is None and not self.without
+        verify = None if verified or every else self.matching
         cut = self.query.cut
         if not bounded:
             return rank(self.vector, found, limit=limit, verify=verify)

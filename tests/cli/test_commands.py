@@ -83,7 +83,11 @@ def lines(text: str) -> list[Any]:
 
 
 JOB_COMMANDS = ["list", "show", "rejects", "resume", "cancel", "undo"]
-COMMANDS = [*main.COMMANDS, *(f"jobs {verb}" for verb in JOB_COMMANDS)]
+COMMANDS = [
+    *(name for name in main.COMMANDS if name != "bench"),
+    "bench index",
+    *(f"jobs {verb}" for verb in JOB_COMMANDS),
+]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -304,6 +308,7 @@ def test_search_prints_one_object(cli: Run, filled: list[dict[str, Any]]) -> Non
     score = round(float(model.encode_query("red apples") @ model.encode_documents([text])[0]), 6)
     assert found["report"].pop("milliseconds") >= 0
     assert found["hits"][0].pop("score") == pytest.approx(score, abs=1e-6)
+    assert found["hits"][0].pop("rank_score") > 0
     assert found == {
         "query": "red apples",
         "collection": "articles",
@@ -313,8 +318,13 @@ def test_search_prints_one_object(cli: Run, filled: list[dict[str, Any]]) -> Non
             "returned": 1,
             "limit": 1,
             "candidates": 2,
+            "passed": 1,
             "below_min_score": 1,
+            "min_score": 0.1,
+            "above_max_score": 0,
+            "after_jump": 0,
             "best_rejected": found["report"]["best_rejected"],
+            "mode": "hybrid",
             "strategy": "exact",
             "degraded": None,
             "notes": [],
@@ -324,13 +334,13 @@ def test_search_prints_one_object(cli: Run, filled: list[dict[str, Any]]) -> Non
     assert found["report"]["best_rejected"]["id"] == "a3"
     assert found["report"]["best_rejected"]["score"] < 0.1
     assert re.fullmatch(
-        r"returned 1 of 1 · 2 candidates · 1 below 0\.1 · best rejected -?0\.\d\d · exact, \d+ ms\n", ran.err
+        r"returned 1 of 1 · 2 candidates · 1 below 0\.1 · best rejected -?0\.\d\d · hybrid, exact, \d+ ms\n", ran.err
     )
 
 
 def test_search_in_other_formats(cli: Run, filled: object) -> None:
     (hit,) = lines(cli("search", "red apples", "-k", "1").out)
-    assert list(hit) == ["id", "score", "text", "chunk", "fields"]
+    assert list(hit) == ["id", "score", "rank_score", "text", "chunk", "fields"]
     rows = list(csv.DictReader(io.StringIO(cli("search", "red apples", "--format", "csv").out)))
     assert (rows[0]["id"], float(rows[0]["score"])) == ("a1", hit["score"])
     assert list(rows[0]) == "id score chunk title body category published author tags rating".split()
@@ -729,7 +739,7 @@ def test_where_the_knowledge_base_is(cli: Run, home: Path, tmp_path: Path, monke
     [
         (["serch", "x"], "there is no command 'serch'; did you mean 'search'?"),
         (["search", "x", "--limitt", "3"], "--limitt"),
-        (["search"], "QUERY"),
+        (["search"], "say what to look for, or name a document with --like"),
         (["import", "in.csv", "--input", "xml"], "'xml'"),
         (["jobs", "shw", "x"], "shw"),
         (["list", "--limit", "0"], "0"),
@@ -785,7 +795,7 @@ def test_faults_B1_no_space_is_exit_14(error: Exception, cli: Run, monkeypatch: 
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(kb.Collection, "search", fail)
+    monkeypatch.setattr(kb.Collection, "ask_all", fail)
     ran = cli("search", "x")
     assert (ran.code, ran.out) == (14, "")
     assert ran.err.startswith("error: ")
