@@ -147,7 +147,7 @@ def test_an_import_over_edits_is_undone_and_redone(base: kb.KnowledgeBase, artic
     is_undone_and_redone(base, job, before)
     base.undo(job.id)
     # As much of a conflict as before the job.
-    with pytest.raises(ConflictError, match=r"^the document 'edited' \(line 1\) was edited since its last import"):
+    with pytest.raises(ConflictError, match=r"^the document 'edited' on line 1 was edited since its last import"):
         feed.brings("feed", {"edited": 3}, on_conflict=kb.ingest.request.OnConflict.FAIL)
     again = feed.brings("feed", {"edited": 1, "alike": 1, "deleted": 1, "kept": 1})
     assert again.counts == Counts(read=4, unchanged=4)
