@@ -64,6 +64,13 @@ class PairEvaluation:
     spearman: float | None
     pearson: float | None
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether even the best threshold calls no more pairs right than the same answer for all of them would."""
+        if self.best is None or self.alike is None:
+            return False
+        return self.best.accuracy <= round(max(self.alike, self.pairs - self.alike) / self.pairs, 6)
+
 
 def evaluate_pairs(encoder: Encoder, pairs: Sequence[Pair], *, threshold: float | None = None) -> PairEvaluation:
     """Compare the scores of pairs with their labels.
