@@ -107,15 +107,15 @@ class Judging(Searching):
         return evaluate(ask, asked, wanted, collection=self.name, model=self.model, missing=sorted(missing))
 
     def _query(self, query: JudgedQuery, mode: str, wanted: Wanted, cut: Cut) -> Query:
-        where = f" of query {query.id}" if query.id else ""
+        prefix = f"query {query.id}: " if query.id else ""
         try:
             found = self.filter(query.where)
         except FilterError as error:
-            raise FilterError(f"the filter{where}: {error}", position=error.position, hint=error.hint) from None
+            raise FilterError(f"{prefix}{error}", position=error.position, hint=error.hint) from None
         try:
             return Query(query.text, found, wanted.depth, Mode(mode), cut)
         except QueryError as error:
-            raise QueryError(f"the text{where}: {error}", hint=error.hint) from None
+            raise QueryError(f"{prefix}{error}", hint=error.hint) from None
 
 
 def _stripped(query: str) -> str:

@@ -89,7 +89,8 @@ def evaluate(
 
 def _refuse(given: dict[str, Any], names: tuple[str, ...], subject: str, found: str) -> None:
     for name in names:
-        if given[name] not in (None, False, ()):
+        value = given[name]
+        if value is not None and value is not False and value != ():  # 0 is a value
             flag = {"modes": "mode"}.get(name, name).replace("_", "-")
             raise click.UsageError(f"--{flag} is about {subject}, but {found}")
 
@@ -162,7 +163,7 @@ def _print_queries(found: Evaluation) -> None:
     if found.per_query:
         render.console().print(made)
         diff = f"; diff. is {modes[-1]} − {modes[0]}" if several else ""
-        print(textwrap.fill(f"nDCG@10, and the place of the first relevant document{diff}", render.console().width))
+        print(textwrap.fill(f"nDCG@10, place of the first relevant document{diff}", render.console().width))
 
 
 def _place(rank: int | None) -> str:

@@ -13,7 +13,7 @@ from kb.cli.options import Shared, shared
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kb.evaluate import Difference
+    from kb.evaluate import Difference, QueryScores
     from kb.model_trials import ModelTrial
 
 
@@ -109,14 +109,15 @@ def _differences(found: Sequence[ModelTrial], seed: int) -> list[Difference]:
     if not answers:
         return []
     mode = answers[0].modes[-1].mode
-    # In the order of the file: each evaluation has its own order of queries.
-    scores = [
-        by_mode(sorted(one.per_query, key=lambda q: (q.query.id, q.query.text, q.query.where or "")), mode)
-        for one in answers
-    ]
+    # Each evaluation has an order of its own.
+    scores = [by_mode(sorted(one.per_query, key=_identity), mode) for one in answers]
     return [
         difference(found[at].model, found[0].model, scores[at], scores[0], seed=seed) for at in range(1, len(found))
     ]
+
+
+def _identity(one: QueryScores) -> tuple[str, str, str]:
+    return one.query.id, one.query.text, one.query.where or ""
 
 
 def _print(found: Sequence[ModelTrial], differences: Sequence[Difference]) -> None:
