@@ -43,9 +43,9 @@ def blocks(language: str) -> str:
     return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", readme(), re.DOTALL | re.MULTILINE))
 
 
-def words_in_code(text: str, word: str = r"\w+") -> set[str]:
+def words_in_code(text: str, pattern: str = r"\w+") -> set[str]:
     prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    return {word for span in re.findall(r"`([^`]+)`", prose) for word in re.findall(word, span)}
+    return {word for span in re.findall(r"`([^`]+)`", prose) for word in re.findall(pattern, span)}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
