@@ -135,6 +135,9 @@ def _chosen(documents: Collection, trial: Trial) -> frozenset[str]:
 
 
 def _model_bytes(settings: Settings, model: str) -> int | None:
+    chosen = settings.models.get(model)
+    if chosen is not None and chosen.server is not None:
+        return None
     path = resolve(model, settings.models).path
     return None if path is None else disk_bytes(path)
 
@@ -142,7 +145,7 @@ def _model_bytes(settings: Settings, model: str) -> int | None:
 @contextmanager
 def _trial_of(settings: Settings, documents: Collection, model: str, encoder: Encoder) -> Iterator[KnowledgeBase]:
     """Yield an empty knowledge base with the collection declared for another model; nothing of it stays."""
-    declared = replace(documents.declaration, model=model)
+    declared = replace(documents.declaration, model=model, query_model=None)
     if (declared.chunk_tokens or 0) > encoder.window:
         declared = replace(declared, chunk_tokens=encoder.window)
     with tempfile.TemporaryDirectory(prefix="kb-trial-") as folder:
