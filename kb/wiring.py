@@ -64,6 +64,11 @@ class Wiring:
         """The model id."""
         return self._declared.model
 
+    @property
+    def declaration(self) -> CollectionSettings:
+        """The schema, the model and how texts are cut."""
+        return self._declared
+
     def target(self) -> Target:
         """Become the owner and return what writes work on; a new collection is stored.
 

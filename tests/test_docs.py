@@ -43,14 +43,14 @@ def blocks(language: str) -> str:
     return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", readme(), re.DOTALL | re.MULTILINE))
 
 
-def words_in_code(text: str) -> set[str]:
+def words_in_code(text: str, pattern: str = r"\w+") -> set[str]:
     prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    return {word for span in re.findall(r"`([^`]+)`", prose) for word in re.findall(r"\w+", span)}
+    return {word for span in re.findall(r"`([^`]+)`", prose) for word in re.findall(pattern, span)}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_in_the_readme(command: str) -> None:
-    assert command in words_in_code(section("Commands"))
+    assert command in words_in_code(section("Commands"), r"[\w-]+")
 
 
 def test_every_status_and_command_of_jobs_is_documented() -> None:
@@ -71,6 +71,10 @@ def test_every_key_of_the_configuration_is_documented(key: str) -> None:
 
 def importing() -> str:
     return (ROOT / "docs" / "importing.md").read_text()
+
+
+def evaluation() -> str:
+    return (ROOT / "docs" / "evaluation.md").read_text()
 
 
 @pytest.mark.parametrize("key", IMPORT_KEYS)
@@ -125,7 +129,7 @@ def test_the_filters_of_the_readme_can_be_read() -> None:
 
 
 def test_every_command_of_the_readme_exists_with_its_options() -> None:
-    shown = re.findall(r"^\$ kb (\w+)(.*)$", blocks("console") + importing(), re.MULTILINE)
+    shown = re.findall(r"^\$ kb ([\w-]+)(.*)$", blocks("console") + importing() + evaluation(), re.MULTILINE)
     assert shown
     for command, arguments in shown:
         module, attribute, _ = COMMANDS[command]

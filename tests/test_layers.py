@@ -22,10 +22,10 @@ LAYERS = [
     ["kb.ingest", "kb.search", "kb.curate", "kb.maintain", "kb.evaluate", "kb.declaration"],
     ["kb.wiring"],
     ["kb.searching"],
-    ["kb.analysis"],
+    ["kb.analysis", "kb.judging"],
     ["kb.collection", "kb.jobs"],
     ["kb.knowledge_base", "kb.first_config"],
-    ["kb.opening"],
+    ["kb.opening", "kb.model_trials"],
     ["kb.cli"],
     ["kb.__main__"],
 ]

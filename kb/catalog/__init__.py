@@ -58,6 +58,7 @@ from kb.catalog.jobs import (
     list_jobs,
     save_job,
 )
+from kb.catalog.judgements import Judgement, forget_judgements, list_judgements, save_judgements
 from kb.catalog.lookup import (
     Condition,
     FoundChunk,
@@ -119,6 +120,7 @@ __all__ = [
     "Job",
     "JobChange",
     "JobStatus",
+    "Judgement",
     "Origin",
     "QueuePart",
     "QueuedDocument",
@@ -155,6 +157,7 @@ __all__ = [
     "find_sample",
     "first_chunks",
     "forget",
+    "forget_judgements",
     "forget_origins",
     "forget_rejects",
     "found_chunks",
@@ -176,6 +179,7 @@ __all__ = [
     "last_update",
     "list_collections",
     "list_jobs",
+    "list_judgements",
     "matching_among",
     "matching_seqs",
     "next_change",
@@ -194,6 +198,7 @@ __all__ = [
     "replace_chunks",
     "replace_schema",
     "save_job",
+    "save_judgements",
     "save_origins",
     "save_sample",
     "select_documents",

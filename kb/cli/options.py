@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from kb.collection import Collection
     from kb.config import Settings
+    from kb.embed import Encoder
     from kb.knowledge_base import KnowledgeBase
 
 P = ParamSpec("P")
@@ -54,6 +55,19 @@ class Shared:
         from kb.knowledge_base import KnowledgeBase
 
         return KnowledgeBase(self.settings())
+
+    def encoder(self, model: str | None) -> Encoder:
+        """Open the model of that id, else the collection's, else the default one; no knowledge base is needed."""
+        from kb.config import DEFAULT_MODEL
+        from kb.embed import open_encoder
+        from kb.errors import NoKnowledgeBaseError
+
+        try:
+            settings = self.settings()
+        except NoKnowledgeBaseError:
+            return open_encoder(model or DEFAULT_MODEL, {})
+        declared = settings.collections.get(self.collection or next(iter(settings.collections), ""))
+        return open_encoder(model or (declared.model if declared else DEFAULT_MODEL), settings.models)
 
     def pick(self, base: KnowledgeBase) -> Collection:
         """Return the collection that ``--collection`` names, or the only one."""

@@ -193,11 +193,13 @@ def compare(options: Shared, texts: tuple[str, ...], model: str | None) -> None:
       kb compare "a quick brown fox" "a fast auburn fox" "stock prices fell"
       kb compare --model all-mpnet-base-v2 "buy a car" "get an automobile"
     """
+    from kb.evaluate import compare as compare_texts
+
     if len(texts) < 2:
         raise click.UsageError("two texts or more are needed")
     if not all(text.strip() for text in texts):
         raise click.UsageError("one of the texts is empty")
-    comparison = _comparison(options, texts, model)
+    comparison = compare_texts(options.encoder(model), texts)
     if options.format == "table":
         _print_comparison(comparison)
     elif options.format == "json":
@@ -210,21 +212,6 @@ def compare(options: Shared, texts: tuple[str, ...], model: str | None) -> None:
             for j in range(i + 1, len(texts))
         ]
         render.print_rows(pairs, options.format, columns=["text1", "text2", "score"])
-
-
-def _comparison(options: Shared, texts: tuple[str, ...], model: str | None) -> Comparison:
-    from kb.config import DEFAULT_MODEL
-    from kb.embed import open_encoder
-    from kb.errors import NoKnowledgeBaseError
-    from kb.evaluate import compare as compare_texts
-
-    try:
-        settings = options.settings()
-    except NoKnowledgeBaseError:
-        return compare_texts(open_encoder(model or DEFAULT_MODEL, {}), texts)
-    declared = settings.collections.get(options.collection or next(iter(settings.collections), ""))
-    chosen = model or (declared.model if declared else DEFAULT_MODEL)
-    return compare_texts(open_encoder(chosen, settings.models), texts)
 
 
 def _print_csv(answers: Sequence[Hits], fields: Collection[Field], *, raw: bool) -> None:

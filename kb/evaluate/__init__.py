@@ -2,6 +2,46 @@
 
 from __future__ import annotations
 
+from kb.evaluate.cases import Cases, JudgedQuery, Pair, PairColumns, read_cases, read_pairs, read_queries
 from kb.evaluate.compare import Comparison, compare
+from kb.evaluate.metrics import Estimate
+from kb.evaluate.pairs import AtThreshold, PairEvaluation, ScoredPair, evaluate_pairs
+from kb.evaluate.run import (
+    DEFAULT,
+    MAIN,
+    Difference,
+    Evaluation,
+    ModeFigures,
+    QueryScores,
+    Wanted,
+    by_mode,
+    difference,
+    evaluate,
+)
 
-__all__ = ["Comparison", "compare"]
+__all__ = [
+    "DEFAULT",
+    "MAIN",
+    "AtThreshold",
+    "Cases",
+    "Comparison",
+    "Difference",
+    "Estimate",
+    "Evaluation",
+    "JudgedQuery",
+    "ModeFigures",
+    "Pair",
+    "PairColumns",
+    "PairEvaluation",
+    "QueryScores",
+    "ScoredPair",
+    "Wanted",
+    "by_mode",
+    "compare",
+    "difference",
+    "evaluate",
+    "evaluate_pairs",
+    "read_cases",
+    "read_pairs",
+    "read_queries",
+]
