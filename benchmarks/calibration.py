@@ -1,7 +1,7 @@
 """Does the bound that ``kb calibrate`` finds tell queries with an answer from those without? Against fixed bounds.
 
-Run ``python benchmarks/calibration.py``; ``make bench-data`` installs the sets. Each collection is calibrated by its own
-texts alone; the queries that measure come after that. Exits with 1 when ``normal`` is more than 0.03 below the best bound
+Run ``python benchmarks/calibration.py``; ``make bench-data`` installs the sets. Each collection is calibrated by its
+own texts alone, before the queries that measure. Exits with 1 when ``normal`` is more than 0.03 below the best bound
 that a set could have.
 """
 

@@ -85,8 +85,9 @@ class Vocabulary:
 
     def shuffled(self, count: int, rng: np.random.Generator) -> list[str]:
         """Return queries of words that nothing but chance brings together."""
-        telling = [word for word, n in self._counts.items() if 2 <= n <= self._texts / 4] or list(self._counts)
-        telling.sort()  # the order of a set of words differs from run to run
+        telling = sorted(word for word, n in self._counts.items() if 2 <= n <= self._texts / 4)
+        if len(telling) < SHUFFLED:
+            telling = sorted(self._counts)
         if not telling:
             return []
         size = min(SHUFFLED, len(telling))
