@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from kb import curate, ingest
 from kb.analysis import Analysis
-from kb.catalog import find_calibrations
 from kb.errors import UsageError
-from kb.evaluate import calibrate, read_known
 from kb.ingest import FieldMapping, ImportRequest, Plan, Policy, Progress, UnknownColumns, last_of
 from kb.schema import Document, lookup_id
 from kb.sources import ExportFormat, Format, Reading
@@ -20,10 +18,9 @@ from kb.write import Put, add, put
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kb.catalog import Calibration, Job
+    from kb.catalog import Job
     from kb.curate import DeletedEntry, Entry, HistoryEntry
     from kb.embed import Estimate
-    from kb.evaluate import CalibrationStep
     from kb.filters import Filter
     from kb.ingest import PreviewedRow
     from kb.schema import Value
@@ -313,44 +310,6 @@ class Collection(Analysis):
         """Return documents by id as a data frame of typed columns; ``import_frame`` reads it back without a change."""
         checked = self.filter(where)
         return curate.to_frame(self._place(), self.schema, checked, fields=fields)
-
-    def calibrate(
-        self,
-        queries: str | os.PathLike[str] | None = None,
-        *,
-        progress: Callable[[CalibrationStep], None] | None = None,
-    ) -> Calibration:
-        """Find and store the scores from which on a hit is relevant; ``search(relevance=…)`` then goes by them.
-
-        Args:
-            queries: A file of queries with ``relevant``, a list of ids (empty for no answer), and maybe ``where``. They
-                and the stored judgements are gone by where there are 20 of a kind; other queries are made.
-            progress: Called after every step.
-
-        Raises:
-            ConflictError: There are too few documents, or they are too short.
-            SourceError: The file cannot be read.
-            LockedError: Another process owns the knowledge base.
-        """
-        for step in self.calibrate_steps(queries):
-            if progress is not None:
-                progress(step)
-        assert step.calibration is not None
-        return step.calibration
-
-    def calibrate_steps(self, queries: str | os.PathLike[str] | None = None) -> Generator[CalibrationStep]:
-        """Calibrate step by step; as ``calibrate``. Nothing is stored before the last step."""
-        known = [] if queries is None else read_known(queries, self.schema)
-        yield from calibrate(self.target(), known)
-
-    def calibration(self) -> Calibration | None:
-        """Return the stored calibration for the collection's recipe, or None."""
-        place = self._place()
-        if place is None:
-            return None
-        with place[0].read() as connection:
-            found = find_calibrations(connection, place[1].id)
-        return next((one for one in found if one.recipe_hash == place[1].recipe.hash), None)
 
     def history(self, key: str) -> Sequence[HistoryEntry]:
         """Return a document's revisions, oldest first; also those of a deleted one.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kb.evaluate.bounds import Bounds
     from kb.write import Target
 
-MADE: Final = 300
+MADE: Final = 600
 """How many queries of a kind are made of the collection's own texts."""
 
 MIN_DOCUMENTS: Final = 20
