@@ -8,6 +8,11 @@ from kb.errors import UsageError
 from kb.searching import Searching
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Generator
+
+    from kb.catalog import Calibration
+    from kb.evaluate import CalibrationStep
     from kb.evaluate.bench_index import IndexBench
     from kb.evaluate.topics import Topics
     from kb.filters import Filter
@@ -66,3 +71,46 @@ class Analysis(Searching):
         if place is None:
             return no_topics(self.name, "there are no documents", map=map)
         return survey(Source(*place, checked), wanted)
+
+    def calibrate(
+        self,
+        queries: str | os.PathLike[str] | None = None,
+        *,
+        progress: Callable[[CalibrationStep], None] | None = None,
+    ) -> Calibration:
+        """Find and store the scores from which on a hit is relevant; ``search(relevance=…)`` then goes by them.
+
+        Args:
+            queries: A file of queries with ``relevant``, a list of ids (empty for no answer), and maybe ``where``. They
+                and the stored judgements are gone by where there are 20 of a kind; other queries are made.
+            progress: Called after every step.
+
+        Raises:
+            ConflictError: There are too few documents, or they are too short.
+            SourceError: The file cannot be read.
+            LockedError: Another process owns the knowledge base.
+        """
+        for step in self.calibrate_steps(queries):
+            if progress is not None:
+                progress(step)
+        assert step.calibration is not None
+        return step.calibration
+
+    def calibrate_steps(self, queries: str | os.PathLike[str] | None = None) -> Generator[CalibrationStep]:
+        """Calibrate step by step; as ``calibrate``. Nothing is stored before the last step."""
+        from kb.evaluate.calibrate import calibrate
+        from kb.evaluate.known import read_known
+
+        known = [] if queries is None else read_known(queries, self.schema)
+        yield from calibrate(self.target(), known)
+
+    def calibration(self) -> Calibration | None:
+        """Return the stored calibration for the collection's recipe, or None."""
+        from kb.catalog import find_calibrations
+
+        place = self._place()
+        if place is None:
+            return None
+        with place[0].read() as connection:
+            found = find_calibrations(connection, place[1].id)
+        return next((one for one in found if one.recipe_hash == place[1].recipe.hash), None)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from kb.catalog import Relevance
 from kb.errors import QueryError, nearest
 from kb.filters import check, parse
-from kb.search import Cut, Example, Hits, Mode, Query, Report, Strategy, search
+from kb.search import Cut, Example, Hits, Mode, Query, Report, Strategy, not_calibrated, search
 from kb.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Searching(Wiring):
         max_score: float | None = None,
         within: float | None = None,
         autocut: bool = False,
+        relevance: Relevance | str | None = None,
         offset: int = 0,
         like: Sequence[str] = (),
         unlike: Sequence[str] = (),
@@ -53,6 +55,7 @@ class Searching(Wiring):
             max_score: The highest: leaves out near-copies of the query.
             within: The lowest cosine as a share of the best one's, in (0, 1].
             autocut: Stop at the largest jump of what the answer is ordered by.
+            relevance: ``strict``, ``normal`` or ``loose``: the ``min_score`` that ``calibrate`` has found for it.
             offset: How many of the best hits to skip; offset and limit are 1,000 at most together.
             like: Ids of documents that hits are to resemble; they are left out themselves.
             unlike: Ids of documents that hits are not to resemble.
@@ -62,11 +65,12 @@ class Searching(Wiring):
             explain: Let each hit say how its place came about.
 
         Raises:
-            QueryError, FilterError: The text is blank, a number out of range, or the filter does not fit the schema.
+            QueryError, FilterError: The text is blank, a number out of range, the filter does not fit the schema, or
+                the collection has not been calibrated.
             NotFoundError: An example does not exist.
             ModelMismatchError: The model is not the one that made the vectors.
         """
-        cut = Cut(min_score, max_score, within, autocut)
+        cut = Cut(min_score, max_score, within, autocut, _relevance(relevance))
         example = Example(tuple(like), tuple(unlike))
         return self.ask(
             Query(
@@ -97,6 +101,9 @@ class Searching(Wiring):
         place = self._place()
         if place is not None:
             return search(self._searching(*place), queries)
+        for query in queries:
+            if query.cut.relevance is not None:
+                raise not_calibrated(self.name, query.cut.relevance)
         return [
             Hits(
                 query.text,
@@ -121,6 +128,14 @@ class Searching(Wiring):
                 self._filters.clear()
             self._filters[where] = check(parse(where), self.schema)
         return self._filters[where]
+
+
+def _relevance(relevance: Relevance | str | None) -> Relevance | None:
+    try:
+        return None if relevance is None else Relevance(relevance)
+    except ValueError:
+        valid = nearest(str(relevance), list(Relevance))
+        raise QueryError(f"there is no relevance '{relevance}'", hint=valid) from None
 
 
 def _mode(mode: Mode | str) -> Mode:

@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "compare": ("kb.cli.searching", "compare", "Show how similar texts are to each other."),
     "topics": ("kb.cli.topics", "topics", "Show what the documents are about."),
     "bench": ("kb.cli.benching", "bench", "Measure indexes on the collection's own vectors."),
+    "calibrate": ("kb.cli.calibrating", "calibrate", "Find the scores from which on a hit is relevant."),
     "stats": ("kb.cli.upkeep", "stats", "Show figures of the knowledge base."),
     "verify": ("kb.cli.upkeep", "verify", "Check the catalog, and the index against it."),
     "config": ("kb.cli.setup", "config", "Show the settings in force."),

@@ -208,6 +208,7 @@ def report_object(report: Report) -> dict[str, Any]:
         "passed": report.passed,
         "below_min_score": report.below_min_score,
         "min_score": report.min_score,
+        "relevance": report.relevance,
         "above_max_score": report.above_max_score,
         "after_jump": report.after_jump,
         "best_rejected": None if best is None else {"id": best.id, "score": best.score},

@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 @click.option("--max-score", metavar="X", type=float, help="The highest: leaves out near-copies of QUERY.")
 @click.option("--within", metavar="R", type=float, help="The lowest score as a share of the best, e.g. 0.9.")
 @click.option("--autocut", is_flag=True, help="Stop at the largest jump.")
+@click.option(
+    "--relevance",
+    type=click.Choice(["strict", "normal", "loose"]),
+    help="Leave out what is not relevant, by the bound that kb calibrate found.",
+)
 @click.option("--like", metavar="ID", multiple=True, help="More like this document. May be given several times.")
 @click.option("--unlike", metavar="ID", multiple=True, help="Less like this document.")
 @click.option(
@@ -63,6 +68,7 @@ def search(
     max_score: float | None,
     within: float | None,
     autocut: bool,
+    relevance: str | None,
     like: tuple[str, ...],
     unlike: tuple[str, ...],
     diverse: float | None,
@@ -84,6 +90,7 @@ def search(
       kb search "how do transformers pay attention" -k 5
       kb search '"slow queries"' --where 'tags has "sql"' --min-score 0.35
     """
+    from kb.catalog import Relevance
     from kb.search import Cut, Example, Mode, Query
 
     check_raw(options, raw=raw)
@@ -96,7 +103,7 @@ def search(
             collection.filter(where),
             limit,
             Mode(mode),
-            Cut(min_score, max_score, within, autocut),
+            Cut(min_score, max_score, within, autocut, None if relevance is None else Relevance(relevance)),
             offset,
             explain,
             Example(like, unlike),

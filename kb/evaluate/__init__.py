@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kb.evaluate.calibrate import CalibrationStep, calibrate
 from kb.evaluate.cases import Cases, JudgedQuery, Pair, PairColumns, read_cases, read_pairs, read_queries
 from kb.evaluate.compare import Comparison, compare
 from kb.evaluate.metrics import Estimate
@@ -23,6 +24,7 @@ __all__ = [
     "DEFAULT",
     "MAIN",
     "AtThreshold",
+    "CalibrationStep",
     "Cases",
     "Comparison",
     "Difference",
@@ -37,6 +39,7 @@ __all__ = [
     "ScoredPair",
     "Wanted",
     "by_mode",
+    "calibrate",
     "compare",
     "difference",
     "evaluate",

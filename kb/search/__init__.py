@@ -5,6 +5,7 @@ from __future__ import annotations
 from kb.search.cache import VectorCache
 from kb.search.cut import Cut
 from kb.search.query import Example, Explanation, Hit, Hits, Leg, Mode, Query, Rejected, Report, Strategy
+from kb.search.relevance import not_calibrated
 from kb.search.run import search
 from kb.search.searchable import Searchable
 
@@ -22,5 +23,6 @@ __all__ = [
     "Searchable",
     "Strategy",
     "VectorCache",
+    "not_calibrated",
     "search",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +10,8 @@ from kb.errors import QueryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from kb.catalog import Relevance
 
 STEEP: Final = 2.0
 """A jump counts when it is so many times the average drop between neighbours: an even slope has no end."""
@@ -24,12 +26,14 @@ class Cut:
         max_score: The highest, in [-1, 1]: leaves out near-copies of the query; None for no bound.
         within: The lowest cosine as a share of the best one's, in (0, 1]; None for no bound.
         autocut: Whether the answer stops at the largest jump of what it is ordered by.
+        relevance: Which calibrated bound stands in for ``min_score``; None for neither.
     """
 
     min_score: float | None = None
     max_score: float | None = None
     within: float | None = None
     autocut: bool = False
+    relevance: Relevance | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -43,6 +47,8 @@ class Cut:
                     f"{name} must be from -1 to 1, not {bound:g}",
                     hint="it is a cosine similarity: 1 is the same meaning, 0 is unrelated",
                 )
+        if self.min_score is not None and self.relevance is not None:
+            raise QueryError("min_score and relevance are both the lowest score of a hit: give one of them")
         if self.min_score is not None and self.max_score is not None and self.min_score > self.max_score:
             raise QueryError(f"min_score {self.min_score:g} is above max_score {self.max_score:g}: nothing can be both")
         if self.within is not None and not 0.0 < self.within <= 1.0:
@@ -50,6 +56,10 @@ class Cut:
                 f"within must be above 0 and at most 1, not {self.within:g}",
                 hint="it is a share of the best score: 0.9 keeps what reaches nine tenths of it",
             )
+
+    def bounded_by(self, min_score: float) -> Cut:
+        """Return the cut with a score in place of its relevance."""
+        return replace(self, min_score=min_score, relevance=None)
 
     def bound(self, best: float | None) -> float | None:
         """Return the lowest cosine of a hit, given the best one; None for no bound."""

@@ -13,6 +13,7 @@ from kb.search.cut import Cut
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kb.catalog import Relevance
     from kb.filters import Filter
     from kb.schema import Document, Value
 
@@ -223,6 +224,7 @@ class Report:
         degraded: Why only the catalog was asked (another process owns the index, or it is damaged), or None. The
             answer is exact all the same.
         notes: Other things to know, e.g. that the query was cut.
+        relevance: Which calibrated bound ``min_score`` is, or None when it was given as a number.
     """
 
     returned: int
@@ -239,6 +241,7 @@ class Report:
     after_jump: int = 0
     degraded: str | None = None
     notes: tuple[str, ...] = ()
+    relevance: Relevance | None = None
 
     def __str__(self) -> str:
         """Return the report on one line."""
@@ -247,7 +250,8 @@ class Report:
         if self.above_max_score:
             parts.append(f"{self.above_max_score:,} near-cop{'y' if self.above_max_score == 1 else 'ies'} left out")
         if self.min_score is not None:
-            parts.append(f"{self.below_min_score:,} below {_rounded(self.min_score)}")
+            which = "" if self.relevance is None else f" ({self.relevance})"
+            parts.append(f"{self.below_min_score:,} below {_rounded(self.min_score)}{which}")
         if self.best_rejected is not None and self.min_score is not None:
             parts.append(f"best rejected {_below(self.best_rejected.score, self.min_score)}")
         if self.after_jump:

@@ -14,6 +14,7 @@ from kb.search.examples import find_examples
 from kb.search.mixed import find_hybrid, find_keyword
 from kb.search.query import MAX_QUERY_CHARACTERS, Explanation, Hits, Leg, Mode, Query, Report
 from kb.search.rank import Placed
+from kb.search.relevance import with_bound
 from kb.search.searchable import Asked
 from kb.search.semantic import Wanted, find_nearest
 
@@ -34,6 +35,7 @@ def search(on: Searchable, queries: Sequence[Query]) -> list[Hits]:
 
     Raises:
         FilterError: The filter does not fit the schema.
+        QueryError, SchemaMismatchError: A relevance is asked for, and there is no calibration for it.
         NotFoundError: An example does not exist.
         EncoderError: The model failed.
         ModelMismatchError: The model is not the one that made the vectors.
@@ -73,6 +75,8 @@ def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tupl
     owner = on.other_owner()
     degraded = None if owner is None else f"the index is owned by {owner}; answered exactly from the catalog"
     with on.cache.guard, on.catalog.read() as connection:
+        relevance = query.cut.relevance
+        query, doubts = with_bound(on, connection, query)
         examples = find_examples(on, connection, query.example)
         direction = examples.turn(vector)
         one = Asked(on, query, direction, connection, on.condition(query.filter), examples.seqs)
@@ -98,7 +102,8 @@ def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tupl
         above_max_score=found.above,
         after_jump=page.after_jump,
         degraded=degraded or found.degraded,
-        notes=notes,
+        notes=(*notes, *doubts),
+        relevance=relevance,
     )
     return Hits(query.text, on.collection.name, on.collection.recipe.model, page.hits, report)
 

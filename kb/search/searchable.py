@@ -49,6 +49,7 @@ class Searchable:
         conditions: Filters that have been compiled, the last few.
         matches: Documents that satisfy a condition, and the number of the write that they were looked up after.
         sampled: The sample in use, and the number of the write that it was looked up after.
+        changed: The numbers of the last write and of an earlier one, and how many documents have changed between them.
     """
 
     catalog: cat.Catalog
@@ -64,6 +65,7 @@ class Searchable:
     conditions: dict[Filter | None, cat.Condition] = field(default_factory=dict)
     matches: dict[cat.Condition, tuple[int, list[int]]] = field(default_factory=dict)
     sampled: tuple[int, cat.Sample] | None = None
+    changed: tuple[int, int, int] | None = None
 
     def condition(self, filter: Filter | None) -> cat.Condition:
         """Return a checked filter compiled for this collection."""
