@@ -10,6 +10,7 @@ from kb import catalog as cat
 from kb.catalog import Counts, JobStatus
 from kb.errors import UsageError
 from kb.ingest.cancelling import StopJobError
+from kb.write import refresh_sample
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -52,6 +53,7 @@ def finish(run: Run) -> None:
     counts = run.job.counts
     if run.rehearsal is None and counts.read + counts.removed > counts.unchanged:
         run.target.catalog.analyse()
+        refresh_sample(run.target.catalog, run.target.collection)
     stop(run, JobStatus.PARTIAL if counts.rejected else JobStatus.DONE, None)
 
 

@@ -1,0 +1,145 @@
+"""What a search does with its best candidates: examples, diversity, rerankers, highlights, several queries at once."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import kb
+from kb.errors import NotFoundError, QueryError
+from kb.search import Example, Mode, Query
+from tests.conftest import make
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tests.conftest import FakeEncoder, Ran
+
+BODIES = {
+    "oak1": "the oak is an old tree of the forest",
+    "oak2": "an oak is a tree that grows in a forest",
+    "oak3": "oak trees of the old forest grow slowly",
+    "loss": "gradient descent walks down the surface of a loss",
+    "bread": "a recipe for bread with flour and yeast. Knead the dough for ten minutes. Let it rest overnight.",
+}
+
+
+@pytest.fixture
+def five(articles: kb.Collection) -> kb.Collection:
+    articles.add(*(make(articles, key, title="Text", body=body) for key, body in BODIES.items()))
+    return articles
+
+
+def ids(hits: Any) -> list[str]:
+    return [hit.id for hit in hits]
+
+
+def test_similar_documents_are_found_and_the_example_is_left_out(five):
+    hits = five.similar("oak1", limit=2)
+    assert sorted(ids(hits)) == ["oak2", "oak3"]
+    assert (hits.report.candidates, hits.report.passed) == (4, 4)
+    assert "oak1" not in ids(five.similar("oak1", where='category = "ml"'))
+
+
+def test_an_example_turns_a_query(five):
+    without = five.search("old things", mode="semantic", limit=5)
+    toward = five.search("old things", mode="semantic", limit=5, like=["bread"])
+    away = five.search("old things", mode="semantic", limit=5, unlike=["oak1"])
+    scores = {hit.id: hit.score for hit in without}
+    assert "bread" not in ids(toward)
+    assert "oak1" not in ids(away)
+    assert {hit.id: hit.score for hit in away}["oak2"] < scores["oak2"]
+
+
+def test_an_example_that_does_not_exist_is_an_error(five):
+    for options in ({"like": ["nobody"]}, {"unlike": ["nobody"]}):
+        with pytest.raises(NotFoundError) as refused:
+            five.search("oak", **options)
+        assert str(refused.value) == "there is no document 'nobody' in 'articles'"
+
+
+def test_examples_are_no_hits_themselves(articles):
+    articles.add(make(articles, "a", title="x", body="one two"), make(articles, "b", title="x", body="one two"))
+    hits = articles.search(like=["a"], unlike=["b"])
+    assert ids(hits) == []  # half of the way back still points there, and both are examples
+
+
+def test_a_search_needs_a_text_or_an_example_that_is_wanted(five):
+    with pytest.raises(QueryError) as refused:
+        five.search(unlike=["oak1"])
+    assert str(refused.value) == "the query is empty"
+
+
+def test_diverse_hits_differ_from_those_above_them(five):
+    plain = five.search("oak tree forest", limit=3)
+    diverse = five.search("oak tree forest", limit=3, diverse=0.9)
+    assert sorted(ids(plain)) == ["oak1", "oak2", "oak3"]
+    assert ids(diverse)[0] == ids(plain)[0]
+    assert len({key[:3] for key in ids(diverse)}) == 3
+    assert ids(five.search("oak tree forest", limit=3, diverse=0.0)) == ids(plain)
+
+
+def test_the_strength_of_diversity_has_a_range(five):
+    for strength in (-0.1, 1.1, float("nan")):
+        with pytest.raises(QueryError) as refused:
+            five.search("oak", diverse=strength)
+        assert str(refused.value) == f"diverse must be from 0 to 1, not {strength:g}"
+
+
+def test_the_best_sentence_of_a_hit_is_shown(five):
+    (hit,) = five.search("knead the dough", limit=1, highlight=True)
+    assert (hit.id, hit.highlight) == ("bread", "Knead the dough for ten minutes.")
+    assert five.search("knead the dough", limit=1)[0].highlight is None
+
+
+class Backwards:
+    """Stands for a cross-encoder: it likes what stands late in the alphabet."""
+
+    def score(self, query: str, texts: Sequence[str]) -> np.ndarray:
+        return np.array([float("gradient" in text) for text in texts], dtype=np.float32)
+
+
+def test_a_reranker_orders_the_best_candidates_again(five, monkeypatch):
+    monkeypatch.setattr("kb.wiring.open_reranker", lambda *_: Backwards())
+    hits = five.search("oak tree", limit=2, rerank="some/model")
+    assert (hits[0].id, hits[0].rank_score) == ("loss", 1.0)
+    assert hits[0].score == next(hit.score for hit in five.search("oak tree") if hit.id == "loss")
+
+
+def test_a_reranker_needs_a_text(five):
+    with pytest.raises(QueryError) as refused:
+        five.search(like=["oak1"], rerank="some/model")
+    assert str(refused.value) == "a reranker needs the text of a query"
+
+
+def test_several_queries_are_embedded_together_and_answered_alike(five, encoder: FakeEncoder):
+    texts = ["oak tree", "yeast", "descent"]
+    alone = [five.search(text) for text in texts]
+    encoder.queries.clear()
+    together = five.ask_all([Query(text) for text in texts])
+    assert [ids(hits) for hits in together] == [ids(hits) for hits in alone]
+    assert [hits.query for hits in together] == texts
+    assert encoder.queries == texts
+
+
+def test_examples_alone_go_by_meaning(five):
+    hits = five.ask(Query("", mode=Mode.HYBRID, example=Example(("oak1",))))
+    assert [hit.rank_score for hit in hits] == [hit.score for hit in hits]
+
+
+def test_the_command_line_knows_all_of_it(run_kb: Callable[..., Ran], tmp_path: Path):
+    rows = [{"id": key, "title": "Text", "body": body, "category": "ml", "published": "2024-01-01", "tags": []}
+            for key, body in BODIES.items()]  # fmt: skip
+    (tmp_path / "articles.json").write_text(json.dumps(rows))
+    assert run_kb("import", "articles.json").code == 0
+    similar = [json.loads(line)["id"] for line in run_kb("similar", "oak1", "-k", "2").out.splitlines()]
+    assert sorted(similar) == ["oak2", "oak3"]
+    several = json.loads(run_kb("search", "oak", "yeast", "-k", "1", "--format", "json").out)
+    assert [found["query"] for found in several] == ["oak", "yeast"]
+    hit = json.loads(run_kb("search", "knead", "-k", "1", "--highlight", "--diverse").out)
+    assert hit["highlight"] == "Knead the dough for ten minutes."
+    assert run_kb("search").code == 2
