@@ -30,6 +30,9 @@ DEPTH: Final = 200
 DEEP: Final = 4_000
 """How many for later pages."""
 
+SPARE: Final = 16
+"""How many documents beyond those shown keyword search looks at first, to see where those of one score end."""
+
 
 def find_keyword(one: Asked) -> Answer:
     """Return documents that hold a word of the query, and every quoted phrase, by BM25."""
@@ -214,9 +217,9 @@ def _matches(one: Asked, words: WordIndex, asked: WordQuery, reach: int) -> Word
     """
     narrow = one.narrow()
     every = one.query.cut != Cut(autocut=one.query.cut.autocut) or (narrow is None and one.query.filter is not None)
-    limit = max(1, words.documents) if every else reach
+    limit = max(1, words.documents) if every else 2 * reach + SPARE
     found = _existing(one, words.search(asked, limit, among=narrow, all_phrases=True))
-    if not every and len(found.seqs) < found.total and found.scores[-1] == found.scores[reach - 1]:
+    if not every and limit <= len(found.seqs) < found.total and found.scores[-1] == found.scores[reach - 1]:
         # Equal scores are ordered by id: all that tie with the last one are needed.
         found = _existing(one, words.search(asked, words.documents, among=narrow, all_phrases=True))
     return WordMatches(found.seqs, found.scores, len(found.seqs) if every else found.total)
