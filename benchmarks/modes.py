@@ -1,10 +1,10 @@
 """What does hybrid search cost beside semantic search, in a warm process, the embedding of the query included?
 
-Run ``python benchmarks/modes.py [COUNT…]``; 10,000 and 100,000 documents of one chunk unless given. The texts are runs of
-sentences from the Wikipedia summaries, the queries their short descriptions. Documents get cheap vectors (sums of random
-word vectors): embedding 100,000 texts would take twenty minutes and change nothing that is timed. A query is embedded by
-the real model, for its time, and then asked with a vector of the documents' own space. Modes are asked in turn. Exits
-with 1 when a bound is missed.
+Run ``python benchmarks/modes.py [COUNT…]``; 10,000 and 100,000 documents of one chunk unless given. The texts are runs
+of sentences from the Wikipedia summaries, the queries their short descriptions. Documents get cheap vectors (sums of
+random word vectors): embedding 100,000 texts would take twenty minutes and change nothing that is timed. A query is
+embedded by the real model, for its time, and then asked with a vector of the documents' own space. Modes are asked in
+turn. Exits with 1 when a bound is missed.
 """
 
 from __future__ import annotations

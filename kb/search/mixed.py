@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from kb.search.searchable import Asked
     from kb.search.semantic import Found
 
-DEPTH: Final = 200
-"""How many documents each leg of a hybrid search names, while no more than a quarter of it is asked for."""
+DEPTH: Final = 80
+"""How many documents each leg of a hybrid search names at first; never fewer than four times those that are shown."""
 
-DEEP: Final = 4_000
-"""How many for later pages."""
+DEEPEST: Final = 4_000
+"""Beyond so many, a document that neither leg has named is taken to be none of the best."""
 
 SPARE: Final = 16
 """How many documents beyond those shown keyword search looks at first, to see where those of one score end."""
@@ -67,29 +67,43 @@ def find_keyword(one: Asked) -> Answer:
 def find_hybrid(one: Asked, *, may_use_index: bool) -> Answer:
     """Return documents by the fused scores of both legs.
 
-    Each leg names its best documents; every one of them then gets both scores, exactly. A document passes the lower
-    bound by its cosine, or by holding all words of a quoted phrase.
+    Each leg names its best documents; every one of them then gets both scores, exactly. As long as a document that
+    neither has named could be among those that are shown, they name more (the threshold algorithm of Fagin, Lotem and
+    Naor, 2001). A document passes the lower bound by its cosine, or by holding all words of a quoted phrase.
 
     Raises:
         DamagedError, LockedError: The index of vectors cannot be asked.
     """
-    depth = DEPTH if 4 * one.query.depth <= DEPTH else DEEP
-    near = find_nearest(one, Wanted(depth, bounded=False), may_use_index=may_use_index)
     opened = one.on.words(one.connection)
-    words = opened.index
-    asked = words.parse(one.query.text)
-    named = _named(one, words, asked, depth)
-    union = _union(one, near, named)
-    bm25 = _scores_of(words, asked, named, [best.seq for best in union])
-    terms = map(Term, asked.words, asked.counts, words.frequencies(asked))
-    fused = fuse(
-        [best.score for best in union],
-        bm25,
-        meaning_leg(one.on.sample(one.connection) @ one.vector),
-        words_leg(list(terms), words.documents),
-    )
+    asked = opened.index.parse(one.query.text)
+    meaning = meaning_leg(one.on.sample(one.connection) @ one.vector)
+    terms = map(Term, asked.words, asked.counts, opened.index.frequencies(asked))
+    words = words_leg(list(terms), opened.index.documents)
+    depth = max(DEPTH, 4 * one.query.depth)
+    while True:
+        near = find_nearest(one, Wanted(depth, bounded=False), may_use_index=may_use_index)
+        named = _named(one, opened.index, asked, depth)
+        union = _union(one, near, named)
+        bm25 = _scores_of(opened.index, asked, named, [best.seq for best in union])
+        fused = fuse([best.score for best in union], bm25, meaning, words)
+        if depth >= DEEPEST or not _could_be_shown(one, near, named, depth, fused):
+            break
+        depth *= 4
     placed = [Placed(best, score) for best, score in zip(union, fused.rank_scores.tolist(), strict=True)]
-    return _bounded(one, near, placed, _Explainer(words, asked, placed, bm25, fused), opened)
+    return _bounded(one, near, placed, _Explainer(opened.index, asked, placed, bm25, fused), opened)
+
+
+def _could_be_shown(one: Asked, near: Found, named: WordMatches, depth: int, fused: Fused) -> bool:
+    """Return whether a document that neither leg has named could be among the best."""
+    best = near.ranking.best
+    if len(best) < depth or len(best) >= near.candidates:
+        return False  # the semantic leg has named all that there are
+    if len(best) <= one.query.depth:
+        return True
+    cosine = min(one.score for one in best)
+    bm25 = float(named.scores[-1]) if len(named.seqs) and named.total > len(named.seqs) else 0.0
+    unseen = fuse([cosine], [bm25], fused.meaning, fused.words).rank_scores[0]
+    return bool(unseen >= np.partition(fused.rank_scores, -one.query.depth)[-one.query.depth])
 
 
 class _Explainer:
