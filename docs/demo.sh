@@ -24,6 +24,12 @@ kb search "is it safe to load a pickle from a stranger" --min-score 0.4 --format
 say 'search "how long should I boil an egg" --min-score 0.4'
 kb search "how long should I boil an egg" --min-score 0.4 --format table
 
+say 'search "\"gradient descent\" in plain words" -k 2 --explain'
+kb search '"gradient descent" in plain words' -k 2 --explain --format table
+
+say 'similar security-11 -k 2'
+kb similar security-11 -k 2 --format table
+
 say 'import data/articles.csv   # again: nothing is embedded twice'
 kb import "$here/data/articles.csv" --format table
 
