@@ -321,6 +321,7 @@ def test_search_prints_one_object(cli: Run, filled: list[dict[str, Any]]) -> Non
             "passed": 1,
             "below_min_score": 1,
             "min_score": 0.1,
+            "relevance": None,
             "above_max_score": 0,
             "after_jump": 0,
             "best_rejected": found["report"]["best_rejected"],
