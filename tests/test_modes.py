@@ -6,9 +6,11 @@ import json
 import random
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import kb
+from kb import catalog as cat
 from kb.errors import QueryError
 from kb.search import Mode
 from tests.conftest import make
@@ -198,3 +200,15 @@ def test_the_command_line_shows_why(run_kb: Callable[..., Ran], tmp_path: Path):
     assert set(found["hits"][0]["explanation"]) == {"semantic", "keyword", "words"}
     table = run_kb("search", "oak trees", "-k", "1", "--explain", "--format", "table").out
     assert "words: oak, tree" in " ".join(table.split())
+
+
+def test_the_sample_is_spread_evenly_over_the_collection(articles, monkeypatch):
+    monkeypatch.setattr("kb.catalog.samples.SIZE", 5)
+    keys = [f"k{n:02}" for n in range(12)]
+    articles.add(*(make(articles, key, title="T", body=f"the text of {key}") for key in keys))
+    target = articles.target()
+    with target.catalog.read() as connection:
+        sample = cat.draw_sample(connection, target.collection.id, target.collection.dimension, 12)
+    expected = target.encoder().encode_documents([articles.entry(key).text for key in keys[::3]])
+    assert sample.chunks == 12
+    assert np.allclose(np.sort(sample.matrix, axis=0), np.sort(expected, axis=0))
