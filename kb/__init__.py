@@ -7,7 +7,7 @@
     with kb.open("path") as base:
         articles = base.collection("articles")
         articles.import_file("articles.csv")
-        hits = articles.search("how do transformers work", where='category = "nlp"', min_score=0.4)
+        hits = articles.search("how do transformers work", where='category = "nlp"', min_score=0.3)
 """
 
 from __future__ import annotations

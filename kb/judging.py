@@ -89,7 +89,7 @@ class Judging(Searching):
         if not asked and queries is None:
             raise UsageError(f"nothing has been judged in '{self.name}'", hint="kb judge QUERY ID yes, or name a file")
         place = self._place()
-        if place is None:
+        if place is None or not curate.count(*place, None):
             raise UsageError(f"'{self.name}' is empty; there is nothing to evaluate", hint="import documents first")
         for mode in wanted.modes:
             if mode not in list(Mode):

@@ -153,6 +153,9 @@ def test_the_command_prints_a_table_rows_or_an_object(run_kb: Callable[..., Ran]
     refused = run_kb("bench", "index", "--plot", "p.png")
     assert refused.code == 1
     assert refused.err.startswith(f"error: {tmp_path / 'p.png'} exists already\n")
+    wrong = run_kb("bench", "index", "--plot", "p.svg")
+    message = "error: --plot writes PNG, but p.svg ends in .svg\n  kb bench index --help shows how\n"
+    assert (wrong.code, wrong.out, wrong.err) == (2, "", message)
     csv = run_kb("bench", "index", "--queries", "5", "--format", "csv").out.splitlines()
     assert csv[0] == "index,setting,recall,p50,p95,build,bytes,missing"
     assert csv[1].startswith("exact,,1.0,")

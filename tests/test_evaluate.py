@@ -258,6 +258,10 @@ def test_an_empty_collection_cannot_be_evaluated(articles):
     with pytest.raises(UsageError, match="^nothing has been judged in 'articles'$"):
         articles.evaluate()
     assert (articles.judgements(), articles.forget_judgements("x")) == ([], 0)
+    articles.add(make(articles))
+    articles.delete(articles.keys()[0])
+    with pytest.raises(UsageError, match="^'articles' is empty; there is nothing to evaluate$"):
+        articles.evaluate([JudgedQuery("x", {})])
 
 
 # Judgements.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -197,9 +198,21 @@ def test_the_command_line_shows_why(run_kb: Callable[..., Ran], tmp_path: Path):
     found = json.loads(ran.out)
     assert sorted(hit["id"] for hit in found["hits"]) == ["a", "b"]
     assert found["report"]["mode"] == "hybrid"
-    assert set(found["hits"][0]["explanation"]) == {"semantic", "keyword", "words"}
-    table = run_kb("search", "oak trees", "-k", "1", "--explain", "--format", "table").out
-    assert "words: oak, tree" in " ".join(table.split())
+    assert set(found["hits"][0]["explanation"]) == {"semantic", "keyword", "words", "reranked"}
+    table = run_kb("search", "oak trees", "-k", "1", "--explain", "--format", "table", COLUMNS="120").out
+    assert table.split()[:4] == ["score", "rank_score", "id", "text"]
+    lines = [line.strip() for line in table.splitlines()]
+    number = r"-?\d+\.\d\d\d"
+    for leg, weight in (("semantic", "0.75"), ("keyword", "0.25")):
+        deviations = rf"[+-]\d+\.\d\d deviations of {number} from {number}, × {weight}"
+        assert [line for line in lines if re.fullmatch(rf"{leg} {number} \(place \d\): {deviations}", line)]
+    assert "words: oak, tree" in lines
+    alone = run_kb("search", "oak trees", "-k", "1", "--mode", "semantic", "--format", "table").out
+    assert alone.split()[:3] == ["score", "id", "text"]
+    csv = run_kb("search", "oak trees", "-k", "1", "--explain", "--highlight", "--format", "csv").out
+    assert csv.partition("\n")[0].startswith("id,score,rank_score,chunk,title,")
+    assert csv.partition("\n")[0].endswith(",highlight,explanation")
+    assert "× 0.25 · words: oak, tree" in csv
 
 
 def test_the_sample_is_spread_evenly_over_the_collection(articles, monkeypatch):

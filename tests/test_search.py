@@ -324,12 +324,14 @@ def test_hits_become_a_frame(five: kb.Collection) -> None:
     hits = near(five, "red apple pie", limit=2)
     frame = hits.to_frame()
     fields = ["title", "body", "category", "published", "author", "tags", "rating"]
-    assert list(frame.columns) == ["id", "score", "text", "chunk", *fields]
+    assert list(frame.columns) == ["id", "score", "rank_score", "text", "chunk", *fields]
+    lit = near(five, "red apple pie", limit=1, highlight=True).to_frame()
+    assert list(lit.columns) == ["id", "score", "rank_score", "text", "chunk", "highlight", *fields]
     assert frame[["id", "score", "chunk", "rating"]].values.tolist() == [
         [hit.id, hit.score, hit.chunk, hit.document.rating] for hit in hits  # type: ignore[attr-defined]
     ]  # fmt: skip
     empty = near(five, "red", where="rating > 9").to_frame()
-    assert (len(empty), list(empty.columns)) == (0, ["id", "score", "text", "chunk"])
+    assert (len(empty), list(empty.columns)) == (0, ["id", "score", "rank_score", "text", "chunk"])
 
 
 # The planner, over 5,000 documents.
@@ -436,6 +438,37 @@ def test_a_scan_compares_all(large: kb.Collection, monkeypatch: pytest.MonkeyPat
     for where in (None, FILTERS[2]):
         check_exactly(large, "w1 w2", where=where, min_score=0.1)
         check_exactly(large, "w1 w2", where=where, limit=1_000)
+
+
+def test_faults_G15_half_deleted_and_most_of_the_rest_changed(
+    large_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(15)
+    copy = shutil.copytree(large_root, tmp_path / "large")
+    with kb.open(copy, encoders={"fake": FakeEncoder()}) as base:
+        articles = base.collection()
+        keys = articles.keys()
+        articles.delete(*keys[::2])
+        kept = keys[1::2]
+        changed = [key for number, key in enumerate(kept) if number % 10]
+        articles.upsert(
+            *[make(articles, key, title="t", body=" ".join(rng.choices(WORDS, k=12)), tags=[]) for key in changed]
+        )
+        assert (len(kept), len(changed)) == (2_500, 2_250)
+        # verify measures recall@10 against exact search, and asks for 0.95.
+        assert list(base.verify(full=True)) == []
+    with kb.open(copy, encoders={"fake": FakeEncoder()}) as base:
+        articles = base.collection()
+        check_exactly(articles, "w1 w2 w3 w4")
+        lower(monkeypatch, scan=0, compare=0)
+        found = wanted = 0
+        for text in (" ".join(rng.choices(WORDS, k=4)) for _ in range(20)):
+            best, _, _ = oracle(articles, text)
+            hits = near(articles, text)
+            assert hits.report.strategy is Strategy.CHROMA
+            found += sum(hit.score >= best[-1][1] for hit in hits)
+            wanted += len(best)
+        assert found >= 0.95 * wanted
 
 
 def check_chroma(large: kb.Collection, strategy: Strategy, text: str, **options: Any) -> None:

@@ -60,12 +60,30 @@ def test_an_example_that_does_not_exist_is_an_error(five):
         with pytest.raises(NotFoundError) as refused:
             five.search("oak", **options)
         assert str(refused.value) == "there is no document 'nobody' in 'articles'"
+        assert refused.value.hint == "kb list shows the ids"
+
+
+def test_a_document_cannot_be_wanted_and_not_wanted_at_once(five):
+    with pytest.raises(QueryError) as refused:
+        five.search("oak", like=["bread", "oak1"], unlike=["oak1"])
+    assert str(refused.value) == "'oak1' cannot be wanted and not wanted at once"
 
 
 def test_examples_are_no_hits_themselves(articles):
     articles.add(make(articles, "a", title="x", body="one two"), make(articles, "b", title="x", body="one two"))
     hits = articles.search(like=["a"], unlike=["b"])
     assert ids(hits) == []  # half of the way back still points there, and both are examples
+
+
+@pytest.mark.parametrize("mode", ["keyword", "hybrid", "semantic"])
+def test_pages_are_full_although_examples_are_left_out(articles, mode):
+    articles.add(*[make(articles, f"a{n:02}", title="x", body="oak " + "leaf " * n) for n in range(20)])
+    for options in ({}, {"where": 'category = "ml"'}, {"min_score": -1.0}):
+        hits = articles.search("oak", mode=mode, limit=10, like=["a00"], unlike=["a19"], **options)
+        every = articles.search("oak", mode=mode, limit=100, like=["a00"], unlike=["a19"], **options)
+        assert (len(hits), hits.report.candidates, len(every)) == (10, 18, 18)
+        assert ids(hits) == ids(every)[:10]
+        assert not {"a00", "a19"} & set(ids(every))
 
 
 def test_a_search_needs_a_text_or_an_example_that_is_wanted(five):
@@ -107,6 +125,8 @@ def test_a_reranker_orders_the_best_candidates_again(five, monkeypatch):
     monkeypatch.setattr("kb.wiring.open_reranker", lambda *_: Backwards())
     hits = five.search("oak tree", limit=2, rerank="some/model")
     assert (hits[0].id, hits[0].rank_score) == ("loss", 1.0)
+    (first, *_) = five.search("oak tree", limit=2, rerank="some/model", explain=True)
+    assert first.explanation.reranked == 1.0
     assert hits[0].score == next(hit.score for hit in five.search("oak tree") if hit.id == "loss")
 
 

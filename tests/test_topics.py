@@ -273,6 +273,10 @@ def test_the_command_writes_a_table_rows_pictures_and_pages(
     assert [topic["size"] for topic in json.loads(files.out)["topics"]] == [12, 12, 12]
     again = run_kb("topics", "--page", "t.html")
     assert (again.code, again.err.splitlines()[0]) == (1, f"error: {tmp_path / 't.html'} exists already")
+    for option, name, kind in (("--map", "m.pdf", "PNG"), ("--page", "t.png", "HTML")):
+        wrong = run_kb("topics", option, name)
+        message = f"error: {option} writes {kind}, but {name} ends in {name[1:]}\n  kb topics --help shows how\n"
+        assert (wrong.code, wrong.out, wrong.err) == (2, "", message)
     rows = list(csv.DictReader(io.StringIO(run_kb("topics", "--topics", "2", "--format", "csv").out)))
     assert list(rows[0]) == ["number", "words", "documents", "size", "share", "cosine"]
     assert [row["number"] for row in rows] == ["1", "2"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kb.cli import render
-from kb.cli.options import Shared, shared
+from kb.cli.options import Shared, check_suffix, shared
 
 if TYPE_CHECKING:
     from kb.evaluate.bench_index import IndexBench, Measured
@@ -50,6 +50,7 @@ def index(options: Shared, queries: int, k: int, seed: int, plot: str | None, fo
       kb bench index
       kb bench index --queries 500 -k 20 --plot recall.png
     """
+    check_suffix(plot, "--plot", ".png")
     with options.open() as base, ExitStack() as writing:
         picture = writing.enter_context(_replacing(plot, force=force)) if plot else None
         found = options.pick(base).bench_index(queries=queries, k=k, seed=seed)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from kb import __version__
-from kb.cli.render import plain
+from kb.cli.render import say
 from kb.errors import KBError, nearest
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def cli() -> None:
     \b
     Examples:
       kb import data/articles.csv
-      kb search "how do transformers work" --where 'rating >= 4' --min-score 0.4
+      kb search "how do transformers work" --where 'rating >= 4' --min-score 0.3
     """
 
 
@@ -118,6 +118,8 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
         quote = "quote an argument that holds spaces" if "unexpected extra argument" in error.message else ""
+        if isinstance(error, click.NoSuchOption) and not error.possibilities:
+            quote = "put a text that begins with a dash last, after --"
         _print_error(error.format_message(), quote, "" if where is None else f"{where.command_path} --help shows how")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -143,10 +145,10 @@ def _print_error(what: str, *more: str, debug: bool = False) -> None:
     """Print one line for what happened, then what is unchanged and what to do; first a traceback if asked for."""
     if debug:
         traceback.print_exc()
-    print(f"error: {plain(what)}", file=sys.stderr)
+    say(f"error: {what}")
     for line in "\n".join(more).splitlines():
         if line:
-            print(f"  {plain(line)}", file=sys.stderr)
+            say(line, indent="  ")
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

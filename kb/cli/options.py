@@ -6,11 +6,12 @@ import functools
 import logging
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import click
 
-from kb.cli.render import plain
+from kb.cli.render import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,7 @@ class Shared:
     def note(self, message: str) -> None:
         """Print a note on stderr, unless quiet."""
         if not self.quiet:
-            print(plain(message), file=sys.stderr)
+            say(message)
 
 
 raw_cells: Final = click.option(
@@ -89,6 +90,19 @@ def check_raw(options: Shared, *, raw: bool) -> None:
     """Refuse ``--raw`` where nothing is CSV."""
     if raw and options.format != "csv":
         raise click.UsageError("--raw is about the cells of CSV: say --format csv as well")
+
+
+def check_suffix(path: str | None, option: str, *suffixes: str) -> None:
+    """Refuse a file whose name promises something else than what is written.
+
+    Args:
+        path: The file; None where the option was not given. A name without an ending promises nothing.
+        option: Which option names it.
+        suffixes: The endings that fit, in lower case.
+    """
+    suffix = "" if path is None else Path(path).suffix
+    if suffix and suffix.lower() not in suffixes:
+        raise click.UsageError(f"{option} writes {suffixes[0][1:].upper()}, but {path} ends in {suffix}")
 
 
 def shared(function: Callable[Concatenate[Shared, P], R]) -> Callable[P, R]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
+import textwrap
 import unicodedata
 from dataclasses import asdict
 from datetime import date, datetime
@@ -101,6 +103,17 @@ def plain(text: str) -> str:
 
 
 _DIRECTIONS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def say(text: str, indent: str = "") -> None:
+    """Print one line on stderr, harmless; on a terminal it is broken between words, as a terminal does not do."""
+    line = indent + plain(text)
+    if sys.stderr.isatty():
+        # Nothing is broken that somebody may want to copy: options, paths, ids.
+        width = shutil.get_terminal_size().columns
+        deeper = indent + "  "
+        line = textwrap.fill(line, width, subsequent_indent=deeper, break_long_words=False, break_on_hyphens=False)
+    print(line, file=sys.stderr)
 
 
 def short(value: object, limit: int = _MAX_CELL) -> str:

@@ -88,7 +88,7 @@ def search(
     \b
     Examples:
       kb search "how do transformers pay attention" -k 5
-      kb search '"slow queries"' --where 'tags has "sql"' --min-score 0.35
+      kb search '"foreign key"' --where 'tags has "sql"' --min-score 0.35
     """
     from kb.catalog import Relevance
     from kb.search import Cut, Example, Mode, Query
@@ -114,6 +114,8 @@ def search(
         answers = collection.ask_all([query, *(replace(query, text=text) for text in queries[1:])])
         fields, facets = collection.schema.fields.values(), _facets(collection)
     _print_answers(options, answers, fields, facets, raw=raw)
+    if len(queries) > 1 and not any(" " in text for text in queries):
+        options.note(f"note: these were {len(queries)} queries; one of several words needs quotes")
 
 
 @click.command()
@@ -226,16 +228,27 @@ def _print_csv(answers: Sequence[Hits], fields: Collection[Field], *, raw: bool)
     from kb.sources import Column
 
     several = len(answers) > 1
+    highlighted = any(hit.highlight is not None for hits in answers for hit in hits)
+    explained = any(hit.explanation is not None for hits in answers for hit in hits)
     names = [one.name for one in fields]
     columns = [
         *([Column("query", None)] if several else []),
         Column("id", None),
         Column("score", Field("score", FieldType.FLOAT)),
+        Column("rank_score", Field("rank_score", FieldType.FLOAT)),
         Column("chunk", Field("chunk", FieldType.INT)),
         *(Column(one.name, one) for one in fields),
+        *([Column("highlight", None)] if highlighted else []),
+        *([Column("explanation", None)] if explained else []),
     ]
     rows = [
-        [*([hits.query] if several else []), hit.id, hit.score, hit.chunk, *(hit.fields[name] for name in names)]
+        [
+            *([hits.query] if several else []),
+            *(hit.id, hit.score, hit.rank_score, hit.chunk),
+            *(hit.fields[name] for name in names),
+            *([hit.highlight] if highlighted else []),
+            *([" · ".join(_explained(hit.explanation))] if hit.explanation is not None else []),
+        ]
         for hits in answers
         for hit in hits
     ]
@@ -245,7 +258,10 @@ def _print_csv(answers: Sequence[Hits], fields: Collection[Field], *, raw: bool)
 def _print_hits(hits: Hits, facets: set[str]) -> None:
     from rich.text import Text
 
-    made = render.table("score", "id", "text", right=["score"], wrap=["id", "text"])
+    # Two columns of the same numbers would say nothing.
+    both = any(hit.rank_score != hit.score for hit in hits)
+    numbers = ["score", *(["rank_score"] if both else [])]
+    made = render.table(*numbers, "id", "text", right=numbers, wrap=["id", "text"])
     for hit in hits:
         title, _, rest = hit.text.partition("\n")
         shown = Text(render.short(title, 120), style="bold")
@@ -261,26 +277,30 @@ def _print_hits(hits: Hits, facets: set[str]) -> None:
         if hit.highlight is not None:
             shown.append("\n» " + render.short(hit.highlight, 220), style="not bold italic")
         if hit.explanation is not None:
-            shown.append("\n" + _explained(hit.explanation), style="not bold dim")
-        made.add_row(f"{hit.score:.3f}", render.short(hit.id, render.MAX_ID), shown)
+            shown.append("\n" + "\n".join(_explained(hit.explanation)), style="not bold dim")
+        scores = (f"{hit.score:.3f}", *((f"{hit.rank_score:.3f}",) if both else ()))
+        made.add_row(*scores, render.short(hit.id, render.MAX_ID), shown)
     if hits:
         render.console().print(made)
 
 
-def _explained(explanation: Explanation) -> str:
-    """Return on one line how a hit's place came about."""
+def _explained(explanation: Explanation) -> list[str]:
+    """Return how a hit's place came about, a line for each reason."""
     legs = (("semantic", explanation.semantic), ("keyword", explanation.keyword))
     parts = [f"{name} {_leg(leg)}" for name, leg in legs if leg is not None]
     if explanation.words:
         parts.append("words: " + ", ".join(explanation.words))
-    return " · ".join(parts)
+    if explanation.reranked is not None:
+        parts.append(f"reranked {explanation.reranked:.3f}")
+    return parts
 
 
 def _leg(leg: Leg) -> str:
     place = "" if leg.rank is None else f" (place {leg.rank})"
     if leg.weight == 1.0:
         return f"{leg.score:.3f}{place}"
-    return f"{leg.score:.3f}{place}, {leg.standard:+.2f} deviations × {leg.weight:g}"
+    deviations = f"{leg.standard:+.2f} deviations of {leg.deviation:.3f} from {leg.mean:.3f}"
+    return f"{leg.score:.3f}{place}: {deviations}, × {leg.weight:g}"
 
 
 def _print_comparison(comparison: Comparison) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kb.cli import render
-from kb.cli.options import Shared, shared
+from kb.cli.options import Shared, check_suffix, shared
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -39,10 +39,10 @@ def topics(
 ) -> None:
     """Show what the documents are about: topics, with their most typical words and documents.
 
-    Documents are divided by KMeans over their vectors; the same documents
-    always give the same topics. The cosine is that of a topic's documents and
-    its centre, on average: the higher, the closer together. No model is
-    needed, and nothing is changed.
+    Documents are divided by KMeans over their vectors; the same vectors always
+    give the same topics. The cosine is that of a topic's documents and its
+    centre, on average: the higher, the closer together. No model is needed,
+    and nothing is changed.
 
     \b
     Examples:
@@ -51,6 +51,8 @@ def topics(
     """
     from kb.sources import replacing
 
+    check_suffix(map_, "--map", ".png")
+    check_suffix(page, "--page", ".html", ".htm")
     with options.open() as base, ExitStack() as writing:
         # Before the work: a file that cannot be written should not cost half a minute.
         picture = writing.enter_context(replacing(map_, force=force)) if map_ else None

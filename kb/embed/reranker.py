@@ -6,7 +6,7 @@ Slower than comparing vectors by the length of all the texts, and better: for th
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kb.embed.bulk import quiet
 from kb.embed.folder import labels_of
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from kb.model_config import ModelSettings
 
+_EXAMPLE: Final = "name a cross-encoder with one label, such as cross-encoder/ms-marco-MiniLM-L6-v2"
+
 
 def open_reranker(
     model_id: str, settings: Mapping[str, ModelSettings] | None = None, *, download: bool = True
@@ -37,12 +39,16 @@ def open_reranker(
     Raises:
         ModelNotFoundError: Nothing usable was found, or the model is not one that gives one score for two texts.
     """
-    resolved = resolve(model_id, settings, download=download)
+    try:
+        resolved = resolve(model_id, settings, download=download)
+    except ModelNotFoundError as error:
+        # The names that resolve() proposes are of models that make vectors.
+        proposes = error.hint.startswith(("did you mean", "valid:"))
+        raise ModelNotFoundError(error.what, hint=_EXAMPLE if proposes else error.hint) from None
     labels = 0 if resolved.path is None else labels_of(resolved.path, resolved.id)
     if resolved.path is None or labels != 1:
         what = f"the model '{resolved.id}' is no reranker: it gives " + (f"{labels} labels" if labels else "vectors")
-        hint = "name a cross-encoder with one label, such as cross-encoder/ms-marco-MiniLM-L6-v2"
-        raise ModelNotFoundError(what, hint=hint)
+        raise ModelNotFoundError(what, hint=_EXAMPLE)
     return Reranker(resolved.id, resolved.path)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kb import catalog as cat
 from kb.search.arrange import best_sentence, diversify, rerank
 from kb.search.cut import largest_jump
 from kb.search.query import Hit, Rejected
+from kb.search.rank import DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,6 +89,9 @@ def _hits(one: Asked, answer: Answer, shown: Sequence[Placed]) -> list[Hit]:
     hits = []
     for placed in shown:
         chunk = found[placed.best.seq]
+        explanation = answer.explain(placed, chunk.text) if one.query.explain else None
+        if explanation is not None and one.query.rerank is not None:
+            explanation = replace(explanation, reranked=placed.rank_score)
         hits.append(
             Hit(
                 chunk.key,
@@ -95,8 +99,8 @@ def _hits(one: Asked, answer: Answer, shown: Sequence[Placed]) -> list[Hit]:
                 chunk.text[chunk.start : chunk.end].strip(),
                 placed.best.chunk,
                 schema.load(chunk.key, chunk.fields),
-                placed.rank_score,
-                answer.explain(placed, chunk.text) if one.query.explain else None,
+                round(placed.rank_score, DECIMALS),
+                explanation,
                 best_sentence(one, chunk.text[chunk.start : chunk.end]) if one.query.highlight else None,
             )
         )

@@ -8,7 +8,7 @@ import numpy as np
 
 from kb import catalog as cat
 from kb.chunks import sentences
-from kb.search.rank import Placed
+from kb.search.rank import DECIMALS, Placed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ def rerank(one: Asked, model: str, placed: Sequence[Placed]) -> list[Placed]:
         return []
     found = cat.found_chunks(one.connection, [(p.best.seq, p.best.chunk) for p in placed])
     texts = [found[p.best.seq].text[found[p.best.seq].start : found[p.best.seq].end].strip() for p in placed]
-    scores = np.round(one.on.reranker(model).score(one.query.text, texts), 6)
+    scores = np.round(one.on.reranker(model).score(one.query.text, texts).astype(np.float64), DECIMALS)
     again = [Placed(p.best, score) for p, score in zip(placed, scores.tolist(), strict=True)]
     return sorted(again, key=lambda p: -p.rank_score)
 

@@ -61,15 +61,19 @@ def find_examples(on: Searchable, connection: Connection, example: Example) -> E
 
     Raises:
         NotFoundError: One of them does not exist.
+        QueryError: One is both wanted and not wanted.
     """
     if not example:
         empty = np.empty((0, on.collection.dimension), dtype=np.float32)
         return Examples(frozenset(), empty, empty)
     keys = [lookup_id(key) for key in (*example.like, *example.unlike)]
+    both = {lookup_id(key) for key in example.like} & {lookup_id(key) for key in example.unlike}
+    if both:
+        raise QueryError(f"'{min(both)}' cannot be wanted and not wanted at once")
     seqs = {document.key: document.seq for document in cat.get_documents(connection, on.collection.id, keys).values()}
     for key in keys:
         if key not in seqs:
-            raise NotFoundError(f"there is no document '{key}' in '{on.collection.name}'")
+            raise NotFoundError(f"there is no document '{key}' in '{on.collection.name}'", hint="kb list shows the ids")
     like = _vectors(on, connection, [seqs[lookup_id(key)] for key in example.like])
     unlike = _vectors(on, connection, [seqs[lookup_id(key)] for key in example.unlike])
     return Examples(frozenset(seqs.values()), like, unlike)

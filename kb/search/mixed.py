@@ -227,10 +227,12 @@ def _existing(one: Asked, found: WordMatches) -> WordMatches:
 def _matches(one: Asked, words: WordIndex, asked: WordQuery, reach: int) -> WordMatches:
     """Return what keyword search shows, and how many documents that satisfy the filter match in all.
 
-    With a bound, or a filter that many documents satisfy, all that match are looked at: they are counted.
+    With a bound, or a filter that many documents satisfy, all that match are looked at: they are counted. So are they
+    where documents are named as examples, which are no hits.
     """
     narrow = one.narrow()
-    every = one.query.cut != Cut(autocut=one.query.cut.autocut) or (narrow is None and one.query.filter is not None)
+    cut_off = one.query.cut != Cut(autocut=one.query.cut.autocut)
+    every = cut_off or bool(one.query.example) or (narrow is None and one.query.filter is not None)
     limit = max(1, words.documents) if every else 2 * reach + SPARE
     found = _existing(one, words.search(asked, limit, among=narrow, all_phrases=True))
     if not every and limit <= len(found.seqs) < found.total and found.scores[-1] == found.scores[reach - 1]:

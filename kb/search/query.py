@@ -159,11 +159,13 @@ class Explanation:
     Attributes:
         semantic, keyword: The legs; None where the mode does not ask it.
         words: The words of the query that the document holds, as they stand there.
+        reranked: The reranker's score, by which it is ordered then; None without a reranker.
     """
 
     semantic: Leg | None
     keyword: Leg | None
     words: tuple[str, ...]
+    reranked: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,8 @@ class Hit:
         text: The best chunk.
         chunk: The number of the best chunk, from 0.
         document: The whole typed document.
-        rank_score: What the answer is ordered by: the cosine, BM25, or the fused score; comparable within one answer.
+        rank_score: What the answer is ordered by: the cosine, BM25, the fused score, or the reranker's; comparable
+            within one answer.
         explanation: How its place came about, where it was asked for.
         highlight: The sentence of the best chunk that is nearest to the query, where it was asked for.
     """
@@ -300,10 +303,12 @@ class Hits(Sequence[Hit]):
         return iter(self.hits)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a data frame with one row a hit: ``id``, ``score``, ``text``, ``chunk`` and every field."""
+        """Return a data frame with one row a hit: ``id``, ``score``, ``rank_score``, ``text``, ``chunk``, fields."""
         from kb.sources import to_frame
 
-        columns = ["id", "score", "text", "chunk"]
+        columns = ["id", "score", "rank_score", "text", "chunk"]
+        if any(hit.highlight is not None for hit in self.hits):
+            columns.append("highlight")
         # A field may share a name with a column of the hit; the field then gets a prefix instead of replacing it.
         rows = [
             {

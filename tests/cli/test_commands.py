@@ -325,6 +325,7 @@ def test_search_prints_one_object(cli: Run, filled: list[dict[str, Any]]) -> Non
             "above_max_score": 0,
             "after_jump": 0,
             "best_rejected": found["report"]["best_rejected"],
+            "relevance": None,
             "mode": "hybrid",
             "strategy": "exact",
             "degraded": None,
@@ -344,9 +345,9 @@ def test_search_in_other_formats(cli: Run, filled: object) -> None:
     assert list(hit) == ["id", "score", "rank_score", "text", "chunk", "fields"]
     rows = list(csv.DictReader(io.StringIO(cli("search", "red apples", "--format", "csv").out)))
     assert (rows[0]["id"], float(rows[0]["score"])) == ("a1", hit["score"])
-    assert list(rows[0]) == "id score chunk title body category published author tags rating".split()
+    assert list(rows[0]) == "id score rank_score chunk title body category published author tags rating".split()
     table = cli("search", "red apples", "--format", "table").out
-    assert re.search(rf"{hit['score']:.3f} +a1 +Red apples", table)
+    assert re.search(rf"{hit['score']:.3f} +{hit['rank_score']:.3f} +a1 +Red apples", table)
 
 
 def test_no_hit_is_a_normal_answer(cli: Run, filled: object) -> None:
@@ -366,6 +367,22 @@ def test_searching_before_the_first_import(cli: Run, home: Path) -> None:
 def test_a_cut_query_is_noted(cli: Run, filled: object) -> None:
     err = cli("search", "apple " * 1_000).err
     assert err.splitlines()[1] == "note: the query is 5,999 characters long; the first 2,000 were used"
+
+
+def test_words_without_quotes_are_queries_of_their_own(cli: Run, filled: object) -> None:
+    ran = cli("search", "red", "apples", "-k", "1")
+    assert [hit["query"] for hit in lines(ran.out)] == ["red", "apples"]
+    assert ran.err.splitlines()[-1] == "note: these were 2 queries; one of several words needs quotes"
+    assert "note:" not in cli("search", "red apples", "sky", "-k", "1").err
+
+
+def test_a_text_that_begins_with_a_dash_stands_last(cli: Run, filled: object) -> None:
+    ran = cli("search", "-foo")
+    assert (ran.code, ran.err) == (
+        2,
+        "error: No such option '-f'.\n  put a text that begins with a dash last, after --\n  kb search --help shows how\n",
+    )
+    assert cli("search", "-k", "1", "--", "-red").code == 0
 
 
 @pytest.mark.parametrize(
@@ -949,6 +966,17 @@ def test_a_terminal_gets_a_table(home: Path, filled: object) -> None:
     shown = in_terminal(home, "get", "a1")
     assert re.search(r"title +Red apples", shown)
     assert "{" not in shown
+
+
+def test_notes_are_broken_between_words_on_a_terminal(home: Path, filled: object) -> None:
+    shown = in_terminal(home, "search", "red apples", "-k", "1", "--min-score", "0.1").replace("\r\n", "\n")
+    said = shown[shown.index("returned ") :].splitlines()
+    assert max(map(len, said)) <= 60
+    assert said[1].startswith("  ")
+    assert re.fullmatch(
+        r"returned 1 of 1 · 3 candidates · \d below 0\.1 · best rejected -?0\.\d\d · hybrid, exact, \d+ ms",
+        " ".join(line.strip() for line in said),
+    )
 
 
 @pytest.mark.parametrize(

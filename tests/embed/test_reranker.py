@@ -95,6 +95,12 @@ def test_a_model_that_is_no_reranker_is_refused(made: Path, tmp_path: Path, whic
     assert caught.value.hint == "name a cross-encoder with one label, such as cross-encoder/ms-marco-MiniLM-L6-v2"
 
 
+def test_an_unknown_name_is_answered_with_a_reranker() -> None:
+    with pytest.raises(ModelNotFoundError, match="^there is no model 'all-MiniLM-L7'$") as caught:
+        open_reranker("all-MiniLM-L7")
+    assert caught.value.hint == "name a cross-encoder with one label, such as cross-encoder/ms-marco-MiniLM-L6-v2"
+
+
 def test_a_reranker_makes_no_vectors(folder: Path) -> None:
     with pytest.raises(ModelNotFoundError) as caught:
         open_encoder(str(folder))
