@@ -104,6 +104,8 @@ class Searching(Wiring):
         for query in queries:
             if query.cut.relevance is not None:
                 raise not_calibrated(self.name, query.cut.relevance)
+            for key in (*query.example.like, *query.example.unlike):
+                self._existing(key)
         return [
             Hits(
                 query.text,

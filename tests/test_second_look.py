@@ -163,3 +163,21 @@ def test_the_command_line_knows_all_of_it(run_kb: Callable[..., Ran], tmp_path: 
     hit = json.loads(run_kb("search", "knead", "-k", "1", "--highlight", "--diverse").out)
     assert hit["highlight"] == "Knead the dough for ten minutes."
     assert run_kb("search").code == 2
+
+
+@pytest.mark.parametrize("options", [{"diverse": 0.5}, {"rerank": "some/model"}, {"diverse": 0.5, "rerank": "m"}])
+def test_faults_G12_pages_of_a_second_look_are_slices_of_one_order(articles, monkeypatch, options):
+    class Odd:
+        def score(self, query: str, texts: Sequence[str]) -> np.ndarray:
+            return np.array([len(text) % 7 for text in texts], dtype=np.float32)
+
+    monkeypatch.setattr("kb.wiring.open_reranker", lambda *_: Odd())
+    articles.add(*(make(articles, f"d{n:03}", title="oak", body="tree " * (n % 11) + "w" * n) for n in range(120)))
+    pages = [articles.search("oak tree", limit=10, offset=start, **options) for start in range(0, 130, 10)]
+    assert sorted(id for page in pages for id in ids(page)) == [f"d{n:03}" for n in range(120)]
+
+
+def test_an_example_in_a_collection_that_nobody_has_stored_is_an_error(articles):
+    with pytest.raises(NotFoundError) as refused:
+        articles.similar("nobody")
+    assert str(refused.value) == "there is no document 'nobody' in 'articles'"

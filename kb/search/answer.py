@@ -62,15 +62,21 @@ def turn_page(one: Asked, answer: Answer) -> Page:
     query = one.query
     ordered = _ordered(one, answer.placed, query.depth)
     if query.rerank is not None:
-        ordered = rerank(one, query.rerank, ordered[: query.depth])
+        pools = _pools(ordered[: query.depth], query.pool)
+        ordered = [placed for pool in pools for placed in rerank(one, query.rerank, pool)]
     kept = ordered
     if query.cut.autocut:
         # One hit more than is shown: the jump may come right after the last one.
         kept = ordered[: largest_jump([placed.rank_score for placed in ordered[: query.reach + 1]])]
     without = min(len(ordered), query.reach) - min(len(kept), query.reach)
     if query.diverse is not None:
-        kept = diversify(one, query.diverse, kept[: query.depth], query.reach)
+        pools = _pools(kept[: query.depth], query.pool)
+        kept = [placed for pool in pools for placed in diversify(one, query.diverse, pool, query.reach)]
     return Page(tuple(_hits(one, answer, kept[query.offset : query.reach])), without)
+
+
+def _pools(ordered: Sequence[Placed], size: int) -> list[Sequence[Placed]]:
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 
 def _ordered(one: Asked, placed: Sequence[Placed], reach: int) -> list[Placed]:

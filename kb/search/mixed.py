@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from kb.search.semantic import Wanted, find_nearest, score_documents
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kb.index import OpenWords, WordIndex, WordQuery
+    from kb.index import WordIndex, WordQuery
     from kb.search import fusion
     from kb.search.fusion import Fused
     from kb.search.rank import Best
@@ -27,11 +28,8 @@ if TYPE_CHECKING:
 DEPTH: Final = 80
 """How many documents each leg of a hybrid search names at first; never fewer than four times those that are shown."""
 
-DEEPEST: Final = 4_000
+DEEP: Final = 4_000
 """Beyond so many, a document that neither leg has named is taken to be none of the best."""
-
-SPARE: Final = 16
-"""How many documents beyond those shown keyword search looks at first, to see where those of one score end."""
 
 
 def find_keyword(one: Asked) -> Answer:
@@ -76,107 +74,131 @@ def find_hybrid(one: Asked, *, may_use_index: bool) -> Answer:
     """
     opened = one.on.words(one.connection)
     asked = opened.index.parse(one.query.text)
-    meaning = meaning_leg(one.on.sample(one.connection) @ one.vector)
     terms = map(Term, asked.words, asked.counts, opened.index.frequencies(asked))
-    words = words_leg(list(terms), opened.index.documents)
+    meaning = meaning_leg(one.on.sample(one.connection) @ one.vector)
+    legs = _Legs(one, opened.index, asked, meaning, words_leg(list(terms), opened.index.documents))
+    excused = legs.excused()
     depth = max(DEPTH, 4 * one.query.depth)
-    while True:
-        near = find_nearest(one, Wanted(depth, bounded=False), may_use_index=may_use_index)
-        named = _named(one, opened.index, asked, depth)
-        union = _union(one, near, named)
-        bm25 = _scores_of(opened.index, asked, named, [best.seq for best in union])
-        fused = fuse([best.score for best in union], bm25, meaning, words)
-        if depth >= DEEPEST or not _could_be_shown(one, near, named, depth, fused):
-            break
+    found = legs.look(depth, excused, may_use_index=may_use_index)
+    while depth < DEEP and not found.is_deep_enough(one.query.depth):
         depth *= 4
-    placed = [Placed(best, score) for best, score in zip(union, fused.rank_scores.tolist(), strict=True)]
-    return _bounded(one, near, placed, _Explainer(opened.index, asked, placed, bm25, fused), opened)
+        found = legs.look(depth, excused, may_use_index=may_use_index)
+    return found.answer(excused, opened.degraded)
 
 
-def _could_be_shown(one: Asked, near: Found, named: WordMatches, depth: int, fused: Fused) -> bool:
-    """Return whether a document that neither leg has named could be among the best."""
-    best = near.ranking.best
-    if len(best) < depth or len(best) >= near.candidates:
-        return False  # the semantic leg has named all that there are
-    if len(best) <= one.query.depth:
-        return True
-    cosine = min(one.score for one in best)
-    bm25 = float(named.scores[-1]) if len(named.seqs) and named.total > len(named.seqs) else 0.0
-    unseen = fuse([cosine], [bm25], fused.meaning, fused.words).rank_scores[0]
-    return bool(unseen >= np.partition(fused.rank_scores, -one.query.depth)[-one.query.depth])
+@dataclass(frozen=True, slots=True)
+class _Legs:
+    """One query by meaning and by words."""
+
+    one: Asked
+    words: WordIndex
+    asked: WordQuery
+    by_meaning: fusion.Leg
+    by_words: fusion.Leg
+
+    def excused(self) -> frozenset[int]:
+        """Return the documents that hold all words of a quoted phrase: no lower bound applies to them."""
+        one, cut = self.one, self.one.query.cut
+        if not self.asked.phrases or (cut.min_score is None and cut.within is None):
+            return frozenset()
+        seqs = set[int]().union(*(self.words.holding(phrase, among=one.narrow()) for phrase in self.asked.phrases))
+        return frozenset(one.matching(sorted(seqs)) if seqs else ())
+
+    def look(self, depth: int, excused: frozenset[int], *, may_use_index: bool) -> _Fusing:
+        """Let each leg name so many documents, and fuse the scores of those that no bound keeps out."""
+        one = self.one
+        named = _named(one, self.words, self.asked, depth)
+        also = sorted(excused.union(named.seqs.tolist()))
+        near = find_nearest(one, Wanted(depth, also), may_use_index=may_use_index)
+        known = {best.seq for best in near.ranking.best}
+        bound = -1.0 if near.ranking.bound is None else near.ranking.bound
+        top = 1.0 if one.query.cut.max_score is None else one.query.cut.max_score
+        others = [
+            best
+            for best in _scored(one, [seq for seq in also if seq not in known])
+            if best.score <= top and (best.score >= bound or best.seq in excused)
+        ]
+        union = [*near.ranking.best, *others]
+        bm25 = _scores_of(self.words, self.asked, named, [best.seq for best in union])
+        fused = fuse([best.score for best in union], bm25, self.by_meaning, self.by_words)
+        placed = [Placed(best, score) for best, score in zip(union, fused.rank_scores.tolist(), strict=True)]
+        return _Fusing(self, depth, near, named, placed, bm25, fused)
 
 
-class _Explainer:
-    """Says of a hit how its place came about."""
+@dataclass(frozen=True, slots=True)
+class _Fusing:
+    """What both legs have named down to a depth, with its fused scores; ``bm25`` in the order of ``placed``."""
 
-    def __init__(
-        self, words: WordIndex, asked: WordQuery, placed: Sequence[Placed], bm25: np.ndarray, fused: Fused
-    ) -> None:
-        self._words = words
-        self._asked = asked
-        self._fused = fused
-        self._bm25 = bm25
-        self._cosines = np.array([p.best.score for p in placed])
-        self._rows = {p.best.seq: row for row, p in enumerate(placed)}
+    legs: _Legs
+    depth: int
+    near: Found
+    named: WordMatches
+    placed: list[Placed]
+    bm25: np.ndarray
+    fused: Fused
 
-    def __call__(self, placed: Placed, text: str) -> Explanation:
-        row, fused = self._rows[placed.best.seq], self._fused
+    def is_deep_enough(self, wanted: int) -> bool:
+        """Return whether no document that neither leg has named can be among the best so many.
+
+        Its cosine and its BM25 are no higher than the lowest ones named.
+        """
+        nearest = self.near.ranking.best
+        if len(nearest) < self.depth:
+            return True
+        cosine = min(best.score for best in nearest)
+        bm25 = self.named.scores[-1] if len(self.named.seqs) >= self.depth else 0.0
+        most = fuse([cosine], [bm25], self.fused.meaning, self.fused.words).rank_scores[0]
+        return int(np.count_nonzero(self.fused.rank_scores > most)) >= wanted
+
+    def answer(self, excused: frozenset[int], degraded: str | None) -> Answer:
+        """Return the answer; those that pass by a phrase alone are counted with those that reach the bound."""
+        near, ranking = self.near, self.near.ranking
+        passed = near.candidates - ranking.above
+        if ranking.bound is not None:
+            passed = ranking.passed + sum(placed.best.score < ranking.bound for placed in self.placed)
+        rows = {placed.best.seq: row for row, placed in enumerate(self.placed)}
+
+        def explain(placed: Placed, text: str) -> Explanation:
+            return self._explained(rows[placed.best.seq], text)
+
+        return Answer(
+            self.placed,
+            near.candidates,
+            passed,
+            ranking.above,
+            ranking.bound,
+            self._rejected(excused),
+            near.strategy,
+            explain,
+            degraded,
+        )
+
+    def _rejected(self, excused: frozenset[int]) -> Best | None:
+        """Return the best document below the bound that no phrase lets pass."""
+        one, ranking = self.legs.one, self.near.ranking
+        if ranking.rejected is None or ranking.rejected.seq not in excused:
+            return ranking.rejected
+
+        def verify(seqs: Sequence[int]) -> set[int]:
+            return one.matching(seqs) - excused
+
+        return rank(one.vector, self.near.scored, limit=1, min_score=ranking.bound, verify=verify).rejected
+
+    def _explained(self, row: int, text: str) -> Explanation:
+        fused = self.fused
+        cosine, nearest = self.placed[row].best.score, np.array([best.score for best in self.near.ranking.best])
+        bm25, named = float(self.bm25[row]), self.named.scores
         return Explanation(
-            _leg(fused.meaning, self._cosines, fused.meaning_standard, row),
-            _leg(fused.words, self._bm25, fused.words_standard, row),
-            self._words.matched(self._asked, text),
+            _leg(fused.meaning, cosine, float(fused.meaning_standard[row]), nearest),
+            _leg(fused.words, bm25, float(fused.words_standard[row]), named),
+            self.legs.words.matched(self.legs.asked, text),
         )
 
 
-def _leg(leg: fusion.Leg, scores: np.ndarray, standard: np.ndarray, row: int) -> Leg:
-    score = float(scores[row])
-    rank = int(np.count_nonzero(scores > score)) + 1
-    return Leg(score, rank, leg.mean, leg.deviation, float(standard[row]), leg.weight)
-
-
-def _bounded(one: Asked, near: Found, placed: Sequence[Placed], explain: _Explainer, opened: OpenWords) -> Answer:
-    """Leave out what a bound keeps out, and count it.
-
-    Every document that was compared is a candidate; those that pass by a phrase alone are counted with those that reach
-    the bound.
-    """
-    cut = one.query.cut
-    if cut == Cut(autocut=cut.autocut):
-        ranking = near.ranking
-        return Answer(placed, near.candidates, near.candidates, 0, None, None, near.strategy, explain, opened.degraded)
-    ranking = one.rank(near.scored, limit=1, verified=near.verified)
-    bound = -1.0 if ranking.bound is None else ranking.bound
-    top = 1.0 if cut.max_score is None else cut.max_score
-    excused = _excused(one, opened.index, bound)
-    kept = [p for p in placed if p.best.score <= top and (p.best.score >= bound or p.best.seq in excused)]
-    passed = ranking.passed if ranking.bound is not None else near.candidates - ranking.above
-    below = {seq for seq, score in excused.items() if score < bound}
-    rejected = max(
-        (p.best for p in placed if p.best.score < bound and p.best.seq not in below),
-        key=lambda best: best.score,
-        default=None,
-    )
-    return Answer(
-        kept,
-        near.candidates,
-        passed + len(below),
-        ranking.above,
-        ranking.bound,
-        rejected,
-        near.strategy,
-        explain,
-        opened.degraded,
-    )
-
-
-def _excused(one: Asked, words: WordIndex, bound: float) -> dict[int, float]:
-    """Return the documents that hold all words of a quoted phrase, with their cosines: no bound applies to them."""
-    phrases = words.parse(one.query.text).phrases
-    if not phrases or bound <= -1.0:
-        return {}
-    seqs = set[int]().union(*(words.holding(phrase, among=one.narrow()) for phrase in phrases))
-    seqs = one.matching(sorted(seqs)) if seqs else set()
-    return {best.seq: best.score for best in _scored(one, sorted(seqs))}
+def _leg(leg: fusion.Leg, score: float, standard: float, named: np.ndarray) -> Leg:
+    """Return how a leg saw a document, given the scores of those that it named."""
+    before = int(np.count_nonzero(named > score))
+    return Leg(score, before + 1 if before < len(named) else None, leg.mean, leg.deviation, standard, leg.weight)
 
 
 def _scored(one: Asked, seqs: Sequence[int]) -> list[Best]:
@@ -184,11 +206,6 @@ def _scored(one: Asked, seqs: Sequence[int]) -> list[Best]:
     if not seqs:
         return []
     return rank(one.vector, score_documents(one, seqs), limit=len(seqs)).best
-
-
-def _union(one: Asked, near: Found, named: WordMatches) -> list[Best]:
-    known = {best.seq for best in near.ranking.best}
-    return [*near.ranking.best, *_scored(one, [seq for seq in named.seqs.tolist() if seq not in known])]
 
 
 def _scores_of(words: WordIndex, asked: WordQuery, named: WordMatches, seqs: Sequence[int]) -> np.ndarray:
@@ -221,24 +238,30 @@ def _existing(one: Asked, found: WordMatches) -> WordMatches:
     if len(kept) == len(seqs):
         return found
     mask = np.array([seq in kept for seq in seqs])
-    return WordMatches(found.seqs[mask], found.scores[mask], found.total)
+    return WordMatches(found.seqs[mask], found.scores[mask], found.total - (len(seqs) - len(kept)))
 
 
 def _matches(one: Asked, words: WordIndex, asked: WordQuery, reach: int) -> WordMatches:
     """Return what keyword search shows, and how many documents that satisfy the filter match in all.
 
-    With a bound, or a filter that many documents satisfy, all that match are looked at: they are counted. So are they
-    where documents are named as examples, which are no hits.
+    With a bound, a filter that many documents satisfy, or examples, all that match are looked at: they are counted.
     """
     narrow = one.narrow()
-    cut_off = one.query.cut != Cut(autocut=one.query.cut.autocut)
-    every = cut_off or bool(one.query.example) or (narrow is None and one.query.filter is not None)
-    limit = max(1, words.documents) if every else 2 * reach + SPARE
-    found = _existing(one, words.search(asked, limit, among=narrow, all_phrases=True))
-    if not every and limit <= len(found.seqs) < found.total and found.scores[-1] == found.scores[reach - 1]:
-        # Equal scores are ordered by id: all that tie with the last one are needed.
-        found = _existing(one, words.search(asked, words.documents, among=narrow, all_phrases=True))
-    return WordMatches(found.seqs, found.scores, len(found.seqs) if every else found.total)
+    partly = one.query.filter is not None or bool(one.without)
+    every = one.query.cut != Cut(autocut=one.query.cut.autocut) or (narrow is None and partly)
+    most = max(1, words.documents)
+    # One more than is shown: it tells whether equal scores go on after the last one.
+    found = words.search(asked, most if every else reach + 1, among=narrow, all_phrases=True)
+    kept = _existing(one, found)
+    if every or len(found.seqs) == found.total:
+        return kept
+    last = kept.scores[reach - 1] if len(kept.seqs) >= reach else 0.0
+    if found.scores[-1] < last:
+        return kept
+    # Equal scores are ordered by id: all that tie with the last one are needed.
+    found = words.search(asked, most, among=narrow, all_phrases=True)
+    tied = found.scores >= last
+    return _existing(one, WordMatches(found.seqs[tied], found.scores[tied], found.total))
 
 
 def _places(seqs: np.ndarray) -> dict[int, int]:

@@ -21,7 +21,7 @@ MAX_LIMIT: Final = 1_000
 MAX_QUERY_CHARACTERS: Final = 2_000
 
 POOL: Final = 5
-"""Out of so many times the hits that are shown, diversity and rerankers choose."""
+"""Out of so many times the hits of a page, diversity and rerankers choose; then out of the next so many."""
 MIN_POOL: Final = 50
 
 
@@ -95,10 +95,15 @@ class Query:
         return self.offset + self.limit
 
     @property
+    def pool(self) -> int:
+        """Of how many candidates at a time a second look makes its order: the same on every page of this length."""
+        return max(MIN_POOL, POOL * self.limit)
+
+    @property
     def depth(self) -> int:
         """How many of the best documents must be known to fill the page."""
         if self.diverse is not None or self.rerank is not None:
-            return max(MIN_POOL, POOL * self.reach)
+            return -(-(self.reach + self.cut.autocut) // self.pool) * self.pool
         # One more than is shown, for the jump that may come after the last one.
         return self.reach + self.cut.autocut
 

@@ -118,7 +118,7 @@ def _find(one: Asked, *, may_use_index: bool) -> Answer:
 
 
 def _find_semantic(one: Asked, *, may_use_index: bool) -> Answer:
-    found = find_nearest(one, Wanted(one.query.depth, bounded=True), may_use_index=may_use_index)
+    found = find_nearest(one, Wanted(one.query.depth), may_use_index=may_use_index)
     ranking = found.ranking
     places = {best.seq: place for place, best in enumerate(sorted(ranking.best, key=lambda b: (-b.score, b.seq)), 1)}
 

@@ -118,20 +118,17 @@ class Asked:
     condition: cat.Condition
     without: frozenset[int] = frozenset()
 
-    def rank(self, found: Scored, *, limit: int, verified: bool, bounded: bool = True) -> Ranking:
-        """Rank scored chunks.
+    def rank(self, found: Scored, *, limit: int, verified: bool) -> Ranking:
+        """Rank scored chunks, within the bounds of the query.
 
         Args:
             found: The chunks.
             limit: How many documents are wanted.
             verified: Whether all documents are known to satisfy the filter; the others are looked up on the way.
-            bounded: Whether the query's bounds apply.
         """
         every = self.query.filter is None and not self.without
         verify = None if verified or every else self.matching
         cut = self.query.cut
-        if not bounded:
-            return rank(self.vector, found, limit=limit, verify=verify)
         bound = cut.min_score
         if cut.within is not None:
             first = rank(self.vector, found, limit=1, max_score=cut.max_score, verify=verify).best

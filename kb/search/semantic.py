@@ -50,10 +50,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How many documents the semantic leg is to find, and whether the query's bounds apply to it."""
+    """How many documents the semantic leg is to find, and which are to be compared whatever Chroma proposes."""
 
     limit: int
-    bounded: bool
+    also: Sequence[int] = ()
 
 
 def find_nearest(one: Asked, wanted: Wanted, *, may_use_index: bool) -> Found:
@@ -115,7 +115,7 @@ def _found(
     verified: bool = True,
     frontier: float = -1.0,
 ) -> Found:
-    ranking = one.rank(found, limit=wanted.limit, verified=verified, bounded=wanted.bounded)
+    ranking = one.rank(found, limit=wanted.limit, verified=verified)
     return Found(ranking, candidates, strategy, found, verified, frontier)
 
 
@@ -142,7 +142,7 @@ def _ask_chroma(one: Asked, wanted: Wanted) -> Found:
 
 def _is_enough(wanted: Wanted, found: Found) -> bool:
     """Return whether more proposals could not add a hit: they would be worse than all that were compared."""
-    if found.ranking.rejected is not None:
+    if found.ranking.bound is not None and found.frontier < found.ranking.bound - JITTER:
         return True
     scores = sorted((best.score for best in found.ranking.best), reverse=True)
     # Equal vectors differ in Chroma by their jitter: which of them it proposes first says nothing.
@@ -154,8 +154,10 @@ def _propose(one: Asked, wanted: Wanted, generation: Generation, n: int, where: 
     candidates = generation.query(one.vector, n, where)
     refused = cat.refusals(one.connection, on.collection.id, cat.VECTORS)
     keys = list(dict.fromkeys([*(c.document for c in candidates), *(refusal.key for refusal in refused)]))
-    seqs = [seq for seq in cat.seqs_of(one.connection, one.condition, keys) if seq not in one.without]
+    proposed = set(cat.seqs_of(one.connection, one.condition, keys)) - one.without
+    seqs = sorted(proposed.union(wanted.also))
     if on.cache.is_loaded:
+        on.cache.refresh(one.connection)
         found = on.cache.score(one.vector, seqs)
     else:
         vectors = cat.chunk_vectors(one.connection, on.collection.id, on.collection.dimension, seqs=seqs)

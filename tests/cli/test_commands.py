@@ -325,7 +325,6 @@ def test_search_prints_one_object(cli: Run, filled: list[dict[str, Any]]) -> Non
             "above_max_score": 0,
             "after_jump": 0,
             "best_rejected": found["report"]["best_rejected"],
-            "relevance": None,
             "mode": "hybrid",
             "strategy": "exact",
             "degraded": None,
