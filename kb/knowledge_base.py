@@ -268,9 +268,9 @@ class KnowledgeBase:
         """Return the open index of vectors of a stored collection; this process then owns it, or LockedError."""
         return self._indexes.vectors(stored)
 
-    def words(self, stored: StoredCollection, connection: cat.Connection) -> OpenWords:
+    def words(self, stored: StoredCollection, connection: cat.Connection, *, from_catalog: bool = False) -> OpenWords:
         """Return an index of words that holds what a snapshot of the catalog does; see ``kb.write.Indexes``."""
-        return self._indexes.words(stored, connection)
+        return self._indexes.words(stored, connection, from_catalog=from_catalog)
 
     def follow(self, stored: StoredCollection) -> Generation:
         """Bring both indexes of a stored collection up to date with the catalog; as ``index``."""

@@ -155,7 +155,7 @@ class Wiring:
                 VectorCache(stored.id, stored.dimension),
                 self._query_encoder,
                 lambda: self._base.index(stored),
-                lambda connection: self._base.words(stored, connection),
+                lambda connection, copied: self._base.words(stored, connection, from_catalog=copied),
                 self._reranker,
                 lambda: self._base.follow_vectors(stored),
                 self._base.other_owner,

@@ -70,7 +70,7 @@ def expected(
         for seq, cosine in zip(chunks.seqs.tolist(), exact_scores(vector, chunks.matrix).tolist(), strict=True):
             if seq in wanted:
                 cosines[seq] = max(cosines.get(seq, -1.0), cosine)
-        words = on.words(connection).index
+        words = on.words(connection, False).index
         asked = words.parse(text)
         found = words.search(asked, 1_000_000)
         bm25 = dict(zip(found.seqs.tolist(), found.scores.tolist(), strict=True))

@@ -12,7 +12,8 @@ import pytest
 
 import kb
 from kb import catalog as cat
-from kb.errors import QueryError
+from kb.errors import DamagedError, QueryError
+from kb.index import WordIndex
 from kb.search import Mode
 from tests.conftest import make
 
@@ -225,3 +226,24 @@ def test_the_sample_is_spread_evenly_over_the_collection(articles, monkeypatch):
     expected = target.encoder().encode_documents([articles.entry(key).text for key in keys[::3]])
     assert sample.chunks == 12
     assert np.allclose(np.sort(sample.matrix, axis=0), np.sort(expected, axis=0))
+
+
+@pytest.mark.parametrize("mode", ["keyword", "hybrid"])
+def test_faults_G14_an_index_of_words_that_fails_while_it_is_asked_is_not_needed(five, monkeypatch, mode):
+    expected = ids(five.search("oak tree", mode=mode))
+    on_disk = five._searching(*five._place()).words
+    plain = WordIndex.search
+
+    def search(self: WordIndex, *given: Any, **options: Any) -> Any:
+        if self is broken:
+            raise DamagedError("the index of words cannot be asked: a block is gone")
+        return plain(self, *given, **options)
+
+    with five._base.catalog.read() as connection:
+        broken = on_disk(connection, False).index
+    monkeypatch.setattr(WordIndex, "search", search)
+    hits = five.search("oak tree", mode=mode)
+    assert ids(hits) == expected
+    assert hits.report.degraded == (
+        "the index of words cannot be asked: a block is gone; answered exactly from the catalog"
+    )

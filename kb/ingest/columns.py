@@ -215,7 +215,7 @@ class Columns:
         for name in targets:
             if missing:
                 values.setdefault(name, raw if raw == "" else None)
-            elif self._cells.is_missing(values.get(name)):
+            elif name not in values or self._cells.is_missing(values[name]):
                 values[name] = raw
             else:
                 problems.append(f"{self._label(name)}: filled by two columns, one of them '{column}'")

@@ -9,12 +9,9 @@ from dataclasses import asdict, dataclass
 
 def content_hash(*parts: str) -> bytes:
     """Return 16 bytes that identify the strings, their number and their order."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode()
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.digest()
+    encoded = [part.encode() for part in parts]
+    data = b"".join([piece for one in encoded for piece in (len(one).to_bytes(8, "little"), one)])
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)

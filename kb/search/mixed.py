@@ -34,7 +34,7 @@ DEEP: Final = 4_000
 
 def find_keyword(one: Asked) -> Answer:
     """Return documents that hold a word of the query, and every quoted phrase, by BM25."""
-    opened = one.on.words(one.connection)
+    opened = one.words()
     words = opened.index
     asked = words.parse(one.query.text)
     found = _matches(one, words, asked, one.query.depth)
@@ -72,7 +72,7 @@ def find_hybrid(one: Asked, *, may_use_index: bool) -> Answer:
     Raises:
         DamagedError, LockedError: The index of vectors cannot be asked.
     """
-    opened = one.on.words(one.connection)
+    opened = one.words()
     asked = opened.index.parse(one.query.text)
     terms = map(Term, asked.words, asked.counts, opened.index.frequencies(asked))
     meaning = meaning_leg(one.on.sample(one.connection) @ one.vector)

@@ -84,7 +84,11 @@ def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tupl
             found = _find(one, may_use_index=owner is None)
         except (DamagedError, LockedError) as error:
             degraded = f"{error}; answered exactly from the catalog"
-            found = _find(one, may_use_index=False)
+            try:
+                found = _find(one, may_use_index=False)
+            except DamagedError as again:  # then it is the index of words that has failed
+                degraded = f"{again}; answered exactly from the catalog"
+                found = _find(replace(one, words_from_catalog=True), may_use_index=False)
         page = turn_page(one, found)
         rejected = best_rejected(one, found)
     on.searches += 1

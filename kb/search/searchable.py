@@ -41,7 +41,7 @@ class Searchable:
         cache: Its vectors in memory.
         encoder: Returns its model, compared with the stored fingerprint at the first call.
         index: Returns the open index of vectors.
-        words: Returns the index of words for a snapshot of the catalog.
+        words: Returns the index of words for a snapshot of the catalog, or a copy of it made from the catalog.
         reranker: Returns an open cross-encoder by its id.
         follow: Brings the index of vectors up to date with the catalog and returns it.
         other_owner: Returns the other process that owns the index, or None.
@@ -57,7 +57,7 @@ class Searchable:
     cache: VectorCache
     encoder: Callable[[], Encoder]
     index: Callable[[], Generation]
-    words: Callable[[Connection], OpenWords]
+    words: Callable[[Connection, bool], OpenWords]
     reranker: Callable[[str], Reranker]
     follow: Callable[[], Generation]
     other_owner: Callable[[], Owner | None]
@@ -109,6 +109,7 @@ class Asked:
         connection: The snapshot.
         condition: The filter, compiled.
         without: Documents that are left out: the examples.
+        words_from_catalog: Whether the index of words has failed, and a copy made from the catalog takes its place.
     """
 
     on: Searchable
@@ -117,6 +118,11 @@ class Asked:
     connection: Connection
     condition: cat.Condition
     without: frozenset[int] = frozenset()
+    words_from_catalog: bool = False
+
+    def words(self) -> OpenWords:
+        """Return the index of words for the snapshot."""
+        return self.on.words(self.connection, self.words_from_catalog)
 
     def rank(self, found: Scored, *, limit: int, verified: bool) -> Ranking:
         """Rank scored chunks, within the bounds of the query.

@@ -107,12 +107,17 @@ class Indexes:
             self._words[stored.id] = _Opened(index, stored.language)
         return index
 
-    def words(self, stored: cat.StoredCollection, connection: cat.Connection) -> OpenWords:
+    def words(
+        self, stored: cat.StoredCollection, connection: cat.Connection, *, from_catalog: bool = False
+    ) -> OpenWords:
         """Return an index of words that holds what a snapshot of the catalog does, or what has been written since.
 
         Where the one on disk cannot be had, because another process owns it and has not brought it up to date or it
-        cannot be read, it is one in memory, made from the catalog, with the reason.
+        cannot be read, it is one in memory, made from the catalog, with the reason. So it is when that is asked for,
+        after the one on disk has failed.
         """
+        if from_catalog:
+            return OpenWords(self._copy(stored, connection), None)
         behind = cat.oldest(connection, stored.id, cat.WORDS, 1) is not None
         try:
             if self._ownership.is_owner:
