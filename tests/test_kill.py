@@ -232,7 +232,8 @@ def test_faults_A9_the_bar_of_a_terminal_does_not_hide_how_to_go_on(tmp_path: Pa
         (job,) = base.jobs()
     lines = [re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", line).strip() for line in shown.decode().split("\n")]
     assert "finishing the batch … press Ctrl-C again to stop at once" in lines
-    assert lines[-2].endswith(f" % of the input; go on with: kb jobs resume {job.id}")
+    assert lines[-2].endswith(f"kb jobs resume {job.id}")
+    assert " % of the input; go on with: kb jobs resume" in " ".join(lines)
 
 
 @pytest.mark.parametrize(("second", "code", "last"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, None)])

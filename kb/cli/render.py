@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import sys
 import textwrap
@@ -105,14 +106,19 @@ def plain(text: str) -> str:
 _DIRECTIONS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
+_COMMAND: Final = re.compile(r"(?<=: )kb \S.*$")
+
+
 def say(text: str, indent: str = "") -> None:
     """Print one line on stderr, harmless; on a terminal it is broken between words, as a terminal does not do."""
     line = indent + plain(text)
     if sys.stderr.isatty():
-        # Nothing is broken that somebody may want to copy: options, paths, ids.
+        # Nothing is broken that somebody may want to copy: options, paths, ids, and a command that ends the line.
         width = shutil.get_terminal_size().columns
         deeper = indent + "  "
+        line = _COMMAND.sub(lambda found: found[0].replace(" ", "\0"), line)
         line = textwrap.fill(line, width, subsequent_indent=deeper, break_long_words=False, break_on_hyphens=False)
+        line = line.replace("\0", " ")
     print(line, file=sys.stderr)
 
 
