@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kb.embed.encoder import FINGERPRINT_SENTENCES, check_vectors
 from kb.embed.folder import STATIC_WEIGHTS
+from kb.embed.tokens import read_tokenizer
 from kb.errors import EncoderError, ModelNotFoundError
 
 if TYPE_CHECKING:
@@ -35,12 +36,7 @@ class StaticEncoder:
         self._folder = folder
         self._lock = threading.Lock()
         self._table: NDArray[Any] | None = None
-        file = folder.weights.with_name("tokenizer.json")
-        try:
-            self._cut = Tokenizer.from_file(str(file))
-        # The library raises the bare class, and says what is wrong only in the message.
-        except Exception as error:
-            raise ModelNotFoundError(f"model '{model_id}': {file} cannot be read: {error}") from error
+        self._cut = read_tokenizer(folder.weights.with_name("tokenizer.json"), model_id)
         self._cut.no_padding()
         self._whole = Tokenizer.from_str(self._cut.to_str())
         self._whole.no_truncation()

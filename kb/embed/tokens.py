@@ -8,8 +8,26 @@ from kb.errors import EncoderError, ModelNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from tokenizers import Tokenizer
 
     from kb.embed.folder import ModelFolder
+
+
+def read_tokenizer(file: Path, model_id: str) -> Tokenizer:
+    """Return the tokeniser of a ``tokenizer.json``, as whoever saved it has set it.
+
+    Raises:
+        ModelNotFoundError: The file cannot be read.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(file))
+    # The library raises the bare class, and says what is wrong only in the message.
+    except Exception as error:
+        raise ModelNotFoundError(f"model '{model_id}': {file} cannot be read: {error}") from error
 
 
 class Tokeniser:
@@ -22,12 +40,7 @@ class Tokeniser:
     def __init__(self, folder: ModelFolder, model_id: str) -> None:
         from tokenizers import Tokenizer, normalizers
 
-        file = folder.path / "tokenizer.json"
-        try:
-            self._whole = Tokenizer.from_file(str(file))
-        # The library raises the bare class, and says what is wrong only in the message.
-        except Exception as error:
-            raise ModelNotFoundError(f"model '{model_id}': {file} cannot be read: {error}") from error
+        self._whole = read_tokenizer(folder.path / "tokenizer.json", model_id)
         if folder.lower_case:
             own = self._whole.normalizer
             self._whole.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([own] if own else [])])
