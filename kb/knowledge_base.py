@@ -1,44 +1,28 @@
-"""``KnowledgeBase`` and ``Collection``: they open, wire and close. What is done is done in the layers below."""
+"""``KnowledgeBase``: what can be done with a knowledge base as a whole, mostly as methods of one line."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING
 
-from kb import __version__, jobs
-from kb import catalog as cat
+from kb import jobs, upkeep
 from kb.collection import Collection, OnProgress
-from kb.declaration import changed_recipe, declaration_of, declare, mismatches, same_models
-from kb.errors import (
-    DamagedError,
-    LockedError,
-    MismatchError,
-    NotFoundError,
-    SchemaMismatchError,
-    UsageError,
-    nearest,
-)
-from kb.index import FOLDER, WORDS_FOLDER, Generation, OpenWords, Owner, Ownership, remove_words
+from kb.declaration import declaration_of, declare
+from kb.errors import NotFoundError, nearest
 from kb.ingest import Progress, last_of
-from kb.write import Indexes
+from kb.opened import Opened
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
-    from pathlib import Path
 
-    from kb.catalog import Job, Reject, StoredCollection
-    from kb.config import CollectionSettings, Settings
+    from kb.catalog import Job, JobStatus, Reject
+    from kb.config import Settings
     from kb.curate import UndoPlan
     from kb.embed import Encoder
     from kb.maintain import Problem, Stats
     from kb.schema import Document
 
-_REJECTS: Final = "rejects"
-_open: Final[set[Path]] = set()
 
-
-class KnowledgeBase:
+class KnowledgeBase(Opened):
     """An open knowledge base. Use it as a context manager, or call ``close``.
 
     Several processes may have one open: the first that writes, or needs the vector index, owns it until it closes;
@@ -46,95 +30,9 @@ class KnowledgeBase:
     """
 
     def __init__(self, settings: Settings, *, encoders: Mapping[str, Encoder] | None = None) -> None:
-        """Open what the settings describe; use ``kb.open``.
-
-        Args:
-            settings: From ``kb.config.load_settings``.
-            encoders: Models of your own, by the id that collections name.
-
-        Raises:
-            LockedError: This process has the same folder open already.
-            DamagedError: The catalog is missing beside an index, or is not readable.
-            NewerCatalogError: A newer release wrote the catalog.
-            SchemaMismatchError: A declaration no longer fits the stored documents.
-        """
-        self.settings = settings
-        self._encoders: dict[str, Encoder] = dict(encoders or {})
+        """Open what the settings describe; use ``kb.open``; raises as ``kb.opened.Opened``."""
         self._collections: dict[str, Collection] = {}
-        self._ownership = Ownership(settings.storage)
-        self._catalog: cat.Catalog | None = None
-        self._indexes = Indexes(settings.storage, self._ownership, self.own, store_text=settings.store_text)
-        self._is_closed = False
-        self._is_registered = False
-        if settings.storage in _open:
-            raise LockedError(
-                f"the knowledge base in {settings.storage} is open in this process already",
-                hint="use that object, or close it first",
-            )
-        _open.add(settings.storage)
-        self._is_registered = True
-        try:
-            self._open_existing()
-        except BaseException:  # whatever it was, the lock must not outlive the failed opening; raised again
-            self.close()
-            raise
-
-    def _open_existing(self) -> None:
-        path = self.settings.storage / cat.FILE_NAME
-        if path.exists() and path.stat().st_size > 0:
-            self._catalog = cat.open_catalog(path, version=__version__)
-            self._catch_up()
-        elif (self.settings.storage / FOLDER).exists():
-            raise DamagedError(
-                f"{path} is missing or empty, but there is an index beside it",
-                unchanged="nothing was created",
-                hint=f"put the catalog back, or move {self.settings.storage} away to begin anew",
-            )
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the index, the catalog and the models, and give up the lock. Closing twice is harmless.
-
-        A job that another thread runs finishes the batch that it is writing, and is interrupted; so is one that nobody
-        goes on with. An atomic import is rolled back.
-        """
-        with ExitStack() as closing:  # all of them, whichever fails
-            for encoder in self._encoders.values():
-                closing.callback(encoder.close)
-            if self._catalog is not None:
-                closing.callback(self._catalog.close)
-            closing.callback(self._indexes.close)
-            closing.callback(self._refuse)
-            if self._catalog is not None:
-                closing.callback(jobs.end, self._catalog)
-        self._encoders.clear()
-        self._catalog = None
-
-    def _refuse(self) -> None:
-        self._is_closed = True
-        if self._is_registered:
-            _open.discard(self.settings.storage)
-            self._is_registered = False
-
-    @property
-    def catalog(self) -> cat.Catalog | None:
-        """The open catalog, or None before the first write of any process.
-
-        Raises:
-            UsageError: The knowledge base is closed.
-        """
-        if self._is_closed:
-            raise UsageError("the knowledge base is closed", unchanged="nothing was done", hint="open it again")
-        if self._catalog is None:
-            self._open_existing()
-        return self._catalog
+        super().__init__(settings, encoders=encoders)
 
     def collection(
         self,
@@ -184,11 +82,11 @@ class KnowledgeBase:
         """Return the names of all collections, declared or stored, sorted."""
         return sorted({*self.settings.collections, *(stored.name for stored in self.stored_collections())})
 
-    def jobs(self, *, status: cat.JobStatus | None = None, limit: int | None = 1_000) -> list[Job]:
+    def jobs(self, *, status: JobStatus | None = None, limit: int | None = 1_000) -> list[Job]:
         """Return the newest jobs, newest first; only those of a status, and at most ``limit``, unless that is None."""
         return jobs.list_jobs(self, status=status, limit=limit)
 
-    def count_jobs(self, *, status: cat.JobStatus | None = None) -> int:
+    def count_jobs(self, *, status: JobStatus | None = None) -> int:
         """Return how many jobs there are, of a status or in all."""
         return jobs.count_jobs(self, status=status)
 
@@ -231,12 +129,7 @@ class KnowledgeBase:
             NotFoundError: There is no such collection.
             LockedError: Another process owns the knowledge base, so that its index cannot be compared.
         """
-        stored = self._chosen(collection)
-        if self._catalog is None:
-            return
-        from kb.maintain import verify
-
-        yield from verify(self._catalog, stored, self._indexes, store_text=self.settings.store_text, full=full)
+        return upkeep.verify(self, collection, full=full)
 
     def stats(self, *, collection: str | None = None) -> Stats:
         """Return figures of one stored collection, or of all, and of the disk.
@@ -244,78 +137,7 @@ class KnowledgeBase:
         Raises:
             NotFoundError: There is no such collection.
         """
-        from kb.maintain import Stats, collection_stats, disk_bytes
-
-        stored = self._chosen(collection)
-        figures = [collection_stats(self._catalog, one) for one in stored] if self._catalog else []
-        storage = self.settings.storage
-        index_bytes = disk_bytes(storage / FOLDER) + disk_bytes(storage / WORDS_FOLDER)
-        return Stats(tuple(figures), disk_bytes(storage / cat.FILE_NAME), index_bytes)
-
-    def encoder(self, model: str) -> Encoder:
-        """Return an open model; opened once.
-
-        Raises:
-            ModelNotFoundError: The id resolves to nothing usable.
-        """
-        if model not in self._encoders:
-            from kb.embed import open_encoder
-
-            self._encoders[model] = open_encoder(model, self.settings.models)
-        return self._encoders[model]
-
-    def index(self, stored: StoredCollection) -> Generation:
-        """Return the open index of vectors of a stored collection; this process then owns it, or LockedError."""
-        return self._indexes.vectors(stored)
-
-    def words(self, stored: StoredCollection, connection: cat.Connection, *, from_catalog: bool = False) -> OpenWords:
-        """Return an index of words that holds what a snapshot of the catalog does; see ``kb.write.Indexes``."""
-        return self._indexes.words(stored, connection, from_catalog=from_catalog)
-
-    def follow(self, stored: StoredCollection) -> Generation:
-        """Bring both indexes of a stored collection up to date with the catalog; as ``index``."""
-        return self._indexes.follow(stored)
-
-    def follow_vectors(self, stored: StoredCollection) -> Generation:
-        """Bring the index of vectors up to date with the catalog; as ``index``."""
-        return self._indexes.follow_vectors(stored)
-
-    def own(self) -> cat.Catalog:
-        """Become the owner and return the catalog, made if there is none yet: the first step of every write.
-
-        Raises:
-            LockedError: Another process owns the knowledge base.
-        """
-        if self.catalog is None:
-            self.settings.storage.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._own()
-        if self.catalog is None:
-            self._catalog = cat.open_catalog(self.settings.storage / cat.FILE_NAME, version=__version__)
-        assert self._catalog is not None
-        return self._catalog
-
-    def _own(self) -> None:
-        catalog = self.catalog
-        if self._ownership.take() and catalog is not None:
-            # Whoever had the lock is gone; what its jobs were doing has ended.
-            with catalog.write() as connection:
-                cat.interrupt_running(connection)
-
-    def _catch_up(self) -> None:
-        """Bring the index up to date if a process ended between its last commit and its index, and nobody else does."""
-        assert self._catalog is not None
-        with self._catalog.read() as connection:
-            behind = [
-                stored
-                for stored in cat.list_collections(connection)
-                if any(cat.oldest(connection, stored.id, target, 1) for target in cat.TARGETS)
-            ]
-        if behind and self._ownership.other_owner() is None:
-            try:
-                for stored in behind:
-                    self.follow(stored)
-            except (LockedError, DamagedError, MismatchError):
-                return  # searches then are exact, and say so; the next opening tries again
+        return upkeep.stats(self, collection)
 
     def _only_name(self) -> str:
         names = self.names()
@@ -324,69 +146,3 @@ class KnowledgeBase:
         if not names:
             raise NotFoundError("there is no collection yet", hint="declare one in config.toml: [collections.NAME]")
         raise NotFoundError("there are several collections", hint=f"name one with -c: {', '.join(names)}")
-
-    def stored_for(self, name: str, declared: CollectionSettings) -> StoredCollection | None:
-        """Return the stored collection under its declaration, or None; another process may have stored it by now.
-
-        Raises:
-            SchemaMismatchError: The declaration does not fit what is stored.
-        """
-        stored = self._stored(name)
-        return None if stored is None else self._reconciled(stored, declared)
-
-    def stored_collections(self) -> list[StoredCollection]:
-        """Return every stored collection by name."""
-        if self.catalog is None:
-            return []
-        with self.catalog.read() as connection:
-            return cat.list_collections(connection)
-
-    def _chosen(self, name: str | None) -> list[StoredCollection]:
-        if name is not None:
-            self.collection(name)  # an unknown name is an error
-        return [stored for stored in self.stored_collections() if name in (None, stored.name)]
-
-    def _stored(self, name: str) -> StoredCollection | None:
-        return next((stored for stored in self.stored_collections() if stored.name == name), None)
-
-    def _reconciled(self, stored: StoredCollection, declared: CollectionSettings) -> StoredCollection:
-        """Return the stored collection under its new declaration, where its documents fit that as they are."""
-        recipe = changed_recipe(stored, declared)
-        same_language = stored.language == declared.language
-        if stored.schema.to_json() == declared.schema.to_json() and stored.recipe == recipe and same_language:
-            # Equal, but the declared one may be a class of the caller's own: that is what comes back.
-            return replace(stored, schema=declared.schema)
-        assert self._catalog is not None
-        with self._catalog.read() as connection:
-            # Nothing that a restoration could bring back, either.
-            is_empty = cat.last_update(connection, stored.id) is None
-        found = mismatches(stored, declared, recipe)
-        if found and not (is_empty and same_models(stored.recipe, recipe)):
-            raise SchemaMismatchError(
-                f"the collection '{stored.name}' was stored under another declaration: {'; '.join(found)}",
-                unchanged="nothing was changed",
-                hint="put the declaration back, or declare the new one as another collection and import into it",
-            )
-        try:
-            self._own()
-        except LockedError:
-            return stored  # the owner knows the old declaration; this process reads under it until it can write
-        if not same_language:
-            remove_words(self.settings.storage, stored.id)  # an older one of that language would lack what came since
-        with self._catalog.write() as connection:
-            return cat.replace_schema(connection, stored, declared.schema, recipe, language=declared.language)
-
-    @property
-    def is_owner(self) -> bool:
-        """Whether this process owns the knowledge base."""
-        return self._ownership.is_owner
-
-    def other_owner(self) -> Owner | None:
-        """Return the other process that owns the knowledge base at this moment, or None."""
-        return None if self._catalog is None else self._ownership.other_owner()
-
-    def rejects_folder(self) -> Path:
-        """Return the folder of the reject files, made if there is none yet."""
-        folder = self.settings.storage / _REJECTS
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return folder

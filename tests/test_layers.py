@@ -24,6 +24,7 @@ LAYERS = [
     ["kb.searching"],
     ["kb.analysis", "kb.judging"],
     ["kb.collection", "kb.jobs"],
+    ["kb.opened", "kb.upkeep"],
     ["kb.knowledge_base", "kb.first_config"],
     ["kb.opening", "kb.model_trials"],
     ["kb.cli"],

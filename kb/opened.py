@@ -1,0 +1,254 @@
+"""An open knowledge base seen from inside: its catalog, lock, indexes and models, opened and closed in order."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Self
+
+from kb import __version__, jobs
+from kb import catalog as cat
+from kb.declaration import changed_recipe, mismatches, same_models
+from kb.errors import DamagedError, LockedError, MismatchError, SchemaMismatchError, UsageError
+from kb.index import FOLDER, Generation, OpenWords, Owner, Ownership, remove_words
+from kb.write import Indexes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from kb.catalog import StoredCollection
+    from kb.config import CollectionSettings, Settings
+    from kb.embed import Encoder
+
+_REJECTS: Final = "rejects"
+_open: Final[set[Path]] = set()
+
+
+class Opened:
+    """The parts of an open knowledge base, and who may use them; ``KnowledgeBase`` says what is done with them.
+
+    Several processes may have one open: the first that writes, or needs the vector index, owns it until it closes;
+    the others search and read exactly from the catalog, and are refused when they want to write.
+    """
+
+    def __init__(self, settings: Settings, *, encoders: Mapping[str, Encoder] | None = None) -> None:
+        """Open what the settings describe; use ``kb.open``.
+
+        Args:
+            settings: From ``kb.config.load_settings``.
+            encoders: Models of your own, by the id that collections name.
+
+        Raises:
+            LockedError: This process has the same folder open already.
+            DamagedError: The catalog is missing beside an index, or is not readable.
+            NewerCatalogError: A newer release wrote the catalog.
+            SchemaMismatchError: A declaration no longer fits the stored documents.
+        """
+        self.settings = settings
+        self._encoders: dict[str, Encoder] = dict(encoders or {})
+        self._ownership = Ownership(settings.storage)
+        self._catalog: cat.Catalog | None = None
+        self._indexes = Indexes(settings.storage, self._ownership, self.own, store_text=settings.store_text)
+        self._is_closed = False
+        self._is_registered = False
+        if settings.storage in _open:
+            raise LockedError(
+                f"the knowledge base in {settings.storage} is open in this process already",
+                hint="use that object, or close it first",
+            )
+        _open.add(settings.storage)
+        self._is_registered = True
+        try:
+            self._open_existing()
+        except BaseException:  # whatever it was, the lock must not outlive the failed opening; raised again
+            self.close()
+            raise
+
+    def _open_existing(self) -> None:
+        path = self.settings.storage / cat.FILE_NAME
+        if path.exists() and path.stat().st_size > 0:
+            self._catalog = cat.open_catalog(path, version=__version__)
+            self._catch_up()
+        elif (self.settings.storage / FOLDER).exists():
+            raise DamagedError(
+                f"{path} is missing or empty, but there is an index beside it",
+                unchanged="nothing was created",
+                hint=f"put the catalog back, or move {self.settings.storage} away to begin anew",
+            )
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the index, the catalog and the models, and give up the lock. Closing twice is harmless.
+
+        A job that another thread runs finishes the batch that it is writing, and is interrupted; so is one that nobody
+        goes on with. An atomic import is rolled back.
+        """
+        with ExitStack() as closing:  # all of them, whichever fails
+            for encoder in self._encoders.values():
+                closing.callback(encoder.close)
+            if self._catalog is not None:
+                closing.callback(self._catalog.close)
+            closing.callback(self._indexes.close)
+            closing.callback(self._refuse)
+            if self._catalog is not None:
+                closing.callback(jobs.end, self._catalog)
+        self._encoders.clear()
+        self._catalog = None
+
+    def _refuse(self) -> None:
+        self._is_closed = True
+        if self._is_registered:
+            _open.discard(self.settings.storage)
+            self._is_registered = False
+
+    @property
+    def catalog(self) -> cat.Catalog | None:
+        """The open catalog, or None before the first write of any process.
+
+        Raises:
+            UsageError: The knowledge base is closed.
+        """
+        if self._is_closed:
+            raise UsageError("the knowledge base is closed", unchanged="nothing was done", hint="open it again")
+        if self._catalog is None:
+            self._open_existing()
+        return self._catalog
+
+    def encoder(self, model: str) -> Encoder:
+        """Return an open model; opened once.
+
+        Raises:
+            ModelNotFoundError: The id resolves to nothing usable.
+        """
+        if model not in self._encoders:
+            from kb.embed import open_encoder
+
+            self._encoders[model] = open_encoder(model, self.settings.models)
+        return self._encoders[model]
+
+    def index(self, stored: StoredCollection) -> Generation:
+        """Return the open index of vectors of a stored collection; this process then owns it, or LockedError."""
+        return self._indexes.vectors(stored)
+
+    def words(self, stored: StoredCollection, connection: cat.Connection, *, from_catalog: bool = False) -> OpenWords:
+        """Return an index of words that holds what a snapshot of the catalog does; see ``kb.write.Indexes``."""
+        return self._indexes.words(stored, connection, from_catalog=from_catalog)
+
+    def follow(self, stored: StoredCollection) -> Generation:
+        """Bring both indexes of a stored collection up to date with the catalog; as ``index``."""
+        return self._indexes.follow(stored)
+
+    def follow_vectors(self, stored: StoredCollection) -> Generation:
+        """Bring the index of vectors up to date with the catalog; as ``index``."""
+        return self._indexes.follow_vectors(stored)
+
+    def own(self) -> cat.Catalog:
+        """Become the owner and return the catalog, made if there is none yet: the first step of every write.
+
+        Raises:
+            LockedError: Another process owns the knowledge base.
+        """
+        if self.catalog is None:
+            self.settings.storage.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._own()
+        if self.catalog is None:
+            self._catalog = cat.open_catalog(self.settings.storage / cat.FILE_NAME, version=__version__)
+        assert self._catalog is not None
+        return self._catalog
+
+    def _own(self) -> None:
+        catalog = self.catalog
+        if self._ownership.take() and catalog is not None:
+            # Whoever had the lock is gone; what its jobs were doing has ended.
+            with catalog.write() as connection:
+                cat.interrupt_running(connection)
+
+    def _catch_up(self) -> None:
+        """Bring the index up to date if a process ended between its last commit and its index, and nobody else does."""
+        assert self._catalog is not None
+        with self._catalog.read() as connection:
+            behind = [
+                stored
+                for stored in cat.list_collections(connection)
+                if any(cat.oldest(connection, stored.id, target, 1) for target in cat.TARGETS)
+            ]
+        if behind and self._ownership.other_owner() is None:
+            try:
+                for stored in behind:
+                    self.follow(stored)
+            except (LockedError, DamagedError, MismatchError):
+                return  # searches then are exact, and say so; the next opening tries again
+
+    def stored_for(self, name: str, declared: CollectionSettings) -> StoredCollection | None:
+        """Return the stored collection under its declaration, or None; another process may have stored it by now.
+
+        Raises:
+            SchemaMismatchError: The declaration does not fit what is stored.
+        """
+        stored = self._stored(name)
+        return None if stored is None else self._reconciled(stored, declared)
+
+    def stored_collections(self) -> list[StoredCollection]:
+        """Return every stored collection by name."""
+        if self.catalog is None:
+            return []
+        with self.catalog.read() as connection:
+            return cat.list_collections(connection)
+
+    def _stored(self, name: str) -> StoredCollection | None:
+        return next((stored for stored in self.stored_collections() if stored.name == name), None)
+
+    def _reconciled(self, stored: StoredCollection, declared: CollectionSettings) -> StoredCollection:
+        """Return the stored collection under its new declaration, where its documents fit that as they are."""
+        recipe = changed_recipe(stored, declared)
+        same_language = stored.language == declared.language
+        if stored.schema.to_json() == declared.schema.to_json() and stored.recipe == recipe and same_language:
+            # Equal, but the declared one may be a class of the caller's own: that is what comes back.
+            return replace(stored, schema=declared.schema)
+        assert self._catalog is not None
+        with self._catalog.read() as connection:
+            # Nothing that a restoration could bring back, either.
+            is_empty = cat.last_update(connection, stored.id) is None
+        found = mismatches(stored, declared, recipe)
+        if found and not (is_empty and same_models(stored.recipe, recipe)):
+            raise SchemaMismatchError(
+                f"the collection '{stored.name}' was stored under another declaration: {'; '.join(found)}",
+                unchanged="nothing was changed",
+                hint="put the declaration back, or declare the new one as another collection and import into it",
+            )
+        try:
+            self._own()
+        except LockedError:
+            return stored  # the owner knows the old declaration; this process reads under it until it can write
+        if not same_language:
+            remove_words(self.settings.storage, stored.id)  # an older one of that language would lack what came since
+        with self._catalog.write() as connection:
+            return cat.replace_schema(connection, stored, declared.schema, recipe, language=declared.language)
+
+    @property
+    def indexes(self) -> Indexes:
+        """Both indexes of every collection."""
+        return self._indexes
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether this process owns the knowledge base."""
+        return self._ownership.is_owner
+
+    def other_owner(self) -> Owner | None:
+        """Return the other process that owns the knowledge base at this moment, or None."""
+        return None if self._catalog is None else self._ownership.other_owner()
+
+    def rejects_folder(self) -> Path:
+        """Return the folder of the reject files, made if there is none yet."""
+        folder = self.settings.storage / _REJECTS
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder

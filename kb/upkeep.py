@@ -1,0 +1,47 @@
+"""Looking after an open knowledge base: what is compared, counted and mended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kb import catalog as cat
+from kb.index import FOLDER, WORDS_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kb.catalog import StoredCollection
+    from kb.knowledge_base import KnowledgeBase
+    from kb.maintain import Problem, Stats
+
+
+def verify(base: KnowledgeBase, collection: str | None, *, full: bool) -> Iterator[Problem]:
+    """Yield every difference; see ``KnowledgeBase.verify``."""
+    chosen = _chosen(base, collection)
+    if base.catalog is None:
+        return
+    from kb.maintain import verify as compare
+
+    yield from compare(base.catalog, chosen, base.indexes, store_text=base.settings.store_text, full=full)
+
+
+def stats(base: KnowledgeBase, collection: str | None) -> Stats:
+    """Return figures; see ``KnowledgeBase.stats``."""
+    from kb.maintain import Stats, collection_stats, disk_bytes
+
+    chosen = _chosen(base, collection)
+    catalog, storage = base.catalog, base.settings.storage
+    figures = [] if catalog is None else [collection_stats(catalog, one) for one in chosen]
+    index_bytes = disk_bytes(storage / FOLDER) + disk_bytes(storage / WORDS_FOLDER)
+    return Stats(tuple(figures), disk_bytes(storage / cat.FILE_NAME), index_bytes)
+
+
+def _chosen(base: KnowledgeBase, name: str | None) -> list[StoredCollection]:
+    """Return the stored collections to look at.
+
+    Raises:
+        NotFoundError: There is none of that name.
+    """
+    if name is not None:
+        base.collection(name)  # an unknown name is an error
+    return [stored for stored in base.stored_collections() if name in (None, stored.name)]
