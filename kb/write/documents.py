@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kb import catalog as cat
 from kb.chunks import split
 from kb.errors import ConflictError, UsageError
+from kb.failpoints import failpoint
 from kb.schema import content_hash
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def put(
                     record(connection, outcome)
     # Inside a larger transaction nothing is committed yet; whoever began it brings the index up to date.
     if changes and not target.catalog.is_writing:
+        failpoint("after_commit")
         target.follow()
     return outcome
 
@@ -183,6 +185,7 @@ def remove(target: Target, keys: Sequence[str], *, job: str | None = None) -> li
             cat.delete_documents(connection, [states[key].seq for key in found])
             cat.enqueue(connection, target.collection.id, [cat.QueuedDocument(k, states[k].chunks) for k in found])
     if not target.catalog.is_writing:
+        failpoint("after_commit")
         target.follow()
     return found
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from kb import catalog as cat
 from kb.errors import DamagedError
+from kb.failpoints import failpoint
 from kb.index import Record, index_value, jittered, record_id
 
 if TYPE_CHECKING:
@@ -46,10 +47,12 @@ def drain(
             part = cat.oldest(connection, collection.id, cat.VECTORS, BATCH)
             if part is None:
                 return
+        failpoint("before_index")
         refused: list[cat.Refusal] = []
         for start in range(0, len(part.documents), SLICE):
             some = part.documents[start : start + SLICE]
             refused += _take_over(catalog, collection, generation, some, store_text=store_text)
+        failpoint("after_index")
         with catalog.write() as connection:
             cat.forget(connection, collection.id, cat.VECTORS, part)
             cat.refuse(connection, collection.id, cat.VECTORS, refused)
