@@ -11,7 +11,7 @@ from kb import catalog as cat
 from kb.declaration import changed_recipe, mismatches, same_models
 from kb.errors import DamagedError, LockedError, MismatchError, SchemaMismatchError, UsageError
 from kb.index import FOLDER, Generation, OpenWords, Owner, Ownership, remove_words
-from kb.write import Indexes
+from kb.write import MOST_WAITING, Indexes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -146,9 +146,9 @@ class Opened:
         """Bring both indexes of a stored collection up to date with the catalog; as ``index``."""
         return self._indexes.follow(stored)
 
-    def follow_vectors(self, stored: StoredCollection) -> Generation:
-        """Bring the index of vectors up to date with the catalog; as ``index``."""
-        return self._indexes.follow_vectors(stored)
+    def catch_up(self, stored: StoredCollection) -> Generation:
+        """Bring the index of vectors up to date for a search; as ``index``; DamagedError where it lacks too much."""
+        return self._indexes.catch_up(stored)
 
     def own(self) -> cat.Catalog:
         """Become the owner and return the catalog, made if there is none yet: the first step of every write.
@@ -179,6 +179,7 @@ class Opened:
                 stored
                 for stored in cat.list_collections(connection)
                 if any(cat.oldest(connection, stored.id, target, 1) for target in cat.TARGETS)
+                and cat.pending(connection, stored.id, cat.VECTORS) <= MOST_WAITING
             ]
         if behind and self._ownership.other_owner() is None:
             try:

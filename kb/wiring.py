@@ -154,10 +154,9 @@ class Wiring:
                 stored,
                 VectorCache(stored.id, stored.dimension),
                 self._query_encoder,
-                lambda: self._base.index(stored),
                 lambda connection, copied: self._base.words(stored, connection, from_catalog=copied),
                 self._reranker,
-                lambda: self._base.follow_vectors(stored),
+                lambda: self._base.catch_up(stored),
                 self._base.other_owner,
             )
         return self._searchable

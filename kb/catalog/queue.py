@@ -117,6 +117,14 @@ def refused_by_job(connection: Connection, collection_id: int, target: str, job_
     return [Refusal(key, reason) for key, reason in connection.execute(query.order_by(index_queue.c.key))]
 
 
+def queued_keys(connection: Connection, collection_id: int, target: str) -> set[str]:
+    """Return the documents of which nobody can say what an index holds: those that wait, and those it refused."""
+    query = select(index_queue.c.key).where(
+        index_queue.c.collection_id == collection_id, index_queue.c.target == target
+    )
+    return set(connection.execute(query.distinct()).scalars())
+
+
 def pending(connection: Connection, collection_id: int, target: str) -> int:
     """Return how many entries the index has not taken over; what it refused is not among them."""
     query = select(func.count()).select_from(index_queue).where(*_waiting(collection_id, target))

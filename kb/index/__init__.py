@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from kb.index.chroma import FOLDER, JITTER, Candidate, Generation, MetadataValue, Record, jittered, record_id
+from kb.index.chroma import JITTER, Candidate, Generation, MetadataValue, Record, VectorIndex, jittered, record_id
+from kb.index.chroma_files import damage_of, is_passing
 from kb.index.filter_where import to_where
 from kb.index.lock import Owner
+from kb.index.opening import Verdict
 from kb.index.ownership import Ownership
+from kb.index.quarantine import QUARANTINE, quarantine
+from kb.index.seal import FOLDER
 from kb.index.values import index_value
+from kb.index.word_files import is_known, seal_words, word_damage
 from kb.index.word_query import WordQuery
 from kb.index.word_records import FOLDER as WORDS_FOLDER
 from kb.index.word_records import WordRecord, remove_words, words_folder
@@ -15,6 +20,7 @@ from kb.index.words import OpenWords, WordIndex, WordMatches
 __all__ = [
     "FOLDER",
     "JITTER",
+    "QUARANTINE",
     "WORDS_FOLDER",
     "Candidate",
     "Generation",
@@ -23,14 +29,22 @@ __all__ = [
     "Owner",
     "Ownership",
     "Record",
+    "VectorIndex",
+    "Verdict",
     "WordIndex",
     "WordMatches",
     "WordQuery",
     "WordRecord",
+    "damage_of",
     "index_value",
+    "is_known",
+    "is_passing",
     "jittered",
+    "quarantine",
     "record_id",
     "remove_words",
+    "seal_words",
     "to_where",
+    "word_damage",
     "words_folder",
 ]

@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from kb.errors import DamagedError, MismatchError
+from kb.index.seal import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-FOLDER: Final = "chroma"
+SYNC_VARIABLE: Final = "KB_SYNC_THRESHOLD"
+"""Of the environment: after how many records a new collection writes its graph; for tests of what happens then."""
+
 MAX_BATCH: Final = 5_000
 MAX_RESULTS: Final = 10_000
 JITTER: Final = 1e-3
-_HNSW: Final = {
+_HNSW: Final[dict[str, str | int]] = {
     "space": "cosine",
     "ef_construction": 100,
     "ef_search": 100,
@@ -95,22 +98,38 @@ def _translated(what: str) -> Iterator[None]:
         raise DamagedError(
             f"the vector index cannot be {what}: {type(error).__name__}: {error}",
             unchanged="the catalog, which holds every document and vector, is untouched",
-            hint=f"end every kb process and move the folder '{FOLDER}' away: the next write builds it again",
+            hint="kb rebuild builds it again from the catalog",
         ) from error
+
+
+def _hnsw() -> dict[str, str | int]:
+    threshold = int(os.environ.get(SYNC_VARIABLE, "0"))
+    small = {"sync_threshold": threshold, "batch_size": max(2, threshold // 2)} if threshold else {}
+    return {**_HNSW, **small}
 
 
 class Generation:
     """One physical Chroma collection. What chromadb fails at is a ``DamagedError``."""
 
-    def __init__(self, collection: Any) -> None:
+    def __init__(self, collection: Any, index: VectorIndex) -> None:
         """Wrap a chromadb collection; use ``VectorIndex.generation``."""
         self._collection = collection
+        self._index = index
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        try:
+            with _translated(what):
+                yield
+        except DamagedError:
+            self._index.has_failed = True
+            raise
 
     def upsert(self, records: Sequence[Record]) -> None:
         """Write any number of records, replacing those of the same id."""
         for start in range(0, len(records), MAX_BATCH):
             some = records[start : start + MAX_BATCH]
-            with _translated("written"):
+            with self._asking("written"):
                 self._collection.upsert(
                     ids=[r.id for r in some],
                     embeddings=np.stack([r.vector for r in some]),
@@ -121,7 +140,7 @@ class Generation:
     def takes_records(self) -> bool:
         """Return whether the index still takes anything: one of its own records, as it is; True when it has none."""
         try:
-            with _translated("read"):
+            with self._asking("read"):
                 page = self._collection.get(limit=1, include=[])
             self.upsert(list(self.get(page["ids"]).values()))
         except DamagedError:
@@ -131,12 +150,12 @@ class Generation:
     def delete(self, ids: Sequence[str]) -> None:
         """Delete records; ids that do not exist are passed over, as Chroma does."""
         for start in range(0, len(ids), MAX_BATCH):
-            with _translated("written"):
+            with self._asking("written"):
                 self._collection.delete(ids=list(ids[start : start + MAX_BATCH]))
 
     def query(self, vector: np.ndarray, n: int, where: Mapping[str, object] | None = None) -> list[Candidate]:
         """Return the nearest records, at most ``n`` (10,000 at most), nearest first; approximate."""
-        with _translated("asked"):
+        with self._asking("asked"):
             answer = self._collection.query(
                 query_embeddings=vector.reshape(1, -1),
                 n_results=min(n, MAX_RESULTS),
@@ -150,30 +169,40 @@ class Generation:
 
     def nearest(self, vector: np.ndarray, n: int) -> list[np.ndarray]:
         """Return the vectors of the nearest records as the index holds them, nearest first; to measure its recall."""
-        with _translated("asked"):
+        with self._asking("asked"):
             answer = self._collection.query(query_embeddings=vector.reshape(1, -1), n_results=n, include=["embeddings"])
         return [np.asarray(found, dtype=np.float32) for found in answer["embeddings"][0]]
 
     def count(self) -> int:
         """Return how many records Chroma says it has; what is searchable may be less."""
-        with _translated("counted"):
+        with self._asking("counted"):
             return int(self._collection.count())
 
     def ids(self) -> set[str]:
         """Return the ids of all records."""
         found: set[str] = set()
         while True:
-            with _translated("read"):
+            with self._asking("read"):
                 page = self._collection.get(limit=MAX_BATCH, offset=len(found), include=[])["ids"]
             found.update(page)
             if len(page) < MAX_BATCH:
                 return found
 
+    def vectors(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the vectors, each of shape (dimension,), float32, of those of the records that exist, by id."""
+        found: dict[str, np.ndarray] = {}
+        for start in range(0, len(ids), MAX_BATCH):
+            with self._asking("read"):
+                page = self._collection.get(ids=list(ids[start : start + MAX_BATCH]), include=["embeddings"])
+            matrix = np.asarray(page["embeddings"], dtype=np.float32)
+            found.update(zip(page["ids"], matrix, strict=True))
+        return found
+
     def get(self, ids: Sequence[str]) -> dict[str, Record]:
         """Return those of the records that exist, by id."""
         found: dict[str, Record] = {}
         for start in range(0, len(ids), MAX_BATCH):
-            with _translated("read"):
+            with self._asking("read"):
                 page = self._collection.get(
                     ids=list(ids[start : start + MAX_BATCH]), include=["embeddings", "documents", "metadatas"]
                 )
@@ -194,7 +223,11 @@ def _candidate(record: str, score: float) -> Candidate:
 
 
 class VectorIndex:
-    """The open index of a knowledge base; the caller holds its lock."""
+    """The open index of a knowledge base; the caller holds its lock.
+
+    Attributes:
+        has_failed: Whether chromadb has raised since it was opened: then it is looked at before it is opened again.
+    """
 
     def __init__(self, storage: Path) -> None:
         """Open Chroma, which always writes, in the folder ``chroma`` below ``storage``.
@@ -206,6 +239,7 @@ class VectorIndex:
         import chromadb
         from chromadb.config import Settings
 
+        self.has_failed = False
         path = storage / FOLDER
         path.mkdir(mode=0o700, exist_ok=True)
         with _translated("opened"):
@@ -224,9 +258,9 @@ class VectorIndex:
         with _translated("opened"):
             if name not in {collection.name for collection in self._client.list_collections()}:
                 made = self._client.create_collection(
-                    name, configuration={"hnsw": dict(_HNSW)}, metadata=dict(created_by), embedding_function=None
+                    name, configuration={"hnsw": _hnsw()}, metadata=dict(created_by), embedding_function=None
                 )
-                return Generation(made), True
+                return Generation(made, self), True
             collection = self._client.get_collection(name, embedding_function=None)
         stored = collection.configuration_json
         function = (stored.get("embedding_function") or {}).get("type", "legacy")
@@ -235,9 +269,16 @@ class VectorIndex:
             raise MismatchError(
                 f"the Chroma collection '{name}' has distance '{space}' and embedding function '{function}'",
                 unchanged="nothing was read from it",
-                hint="it was not made by kb: move the folder away and it is built again from the catalog",
+                hint="it was not made by kb: kb rebuild puts it aside and builds another from the catalog",
             )
-        return Generation(collection), False
+        return Generation(collection, self), False
+
+    def existing(self, name: str) -> Generation | None:
+        """Return a generation that is there, or None; nothing is made and nothing is checked."""
+        with _translated("opened"):
+            if name not in {collection.name for collection in self._client.list_collections()}:
+                return None
+            return Generation(self._client.get_collection(name, embedding_function=None), self)
 
     def close(self) -> None:
         """Close Chroma so that the folder can be opened again by this process."""

@@ -42,6 +42,11 @@ class Lock:
         self._descriptor = descriptor
         self._pid = os.getpid()
 
+    @property
+    def descriptor(self) -> int:
+        """What holds the lock, for a child that is to hold it as well."""
+        return self._descriptor
+
     def release(self) -> None:
         """Give the lock up. A forked child that inherited it leaves its parent's alone."""
         if os.getpid() == self._pid:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from kb.errors import LockedError
 from kb.index.lock import Lock, Owner, acquire, is_held, read_owner
+from kb.index.opening import Verdict, open_safely
+from kb.index.quarantine import quarantine
+from kb.index.seal import FOLDER, break_seal, forget_stops, put_seal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from kb.index.chroma import Generation, VectorIndex
+
+SURVIVAL_SECONDS: Final = 60
+"""A process that has used the index for so long did not end because of it."""
 
 WAIT_SECONDS: Final = 0.5
 """How long a writer waits for the lock: longer than a look at it takes, and refused within two seconds all told."""
@@ -32,6 +42,8 @@ class Ownership:
         self._lock: Lock | None = None
         self._index: VectorIndex | None = None
         self._generations: dict[str, Generation] = {}
+        self._opened_at: float | None = None
+        self._pid = os.getpid()
 
     @property
     def is_owner(self) -> bool:
@@ -68,36 +80,79 @@ class Ownership:
                 return None
             return read_owner(self._storage) or Owner(0, "?", "?", "?")
 
-    def generation(self, name: str, *, created_by: dict[str, str]) -> tuple[Generation, bool]:
+    def generation(
+        self, name: str, *, created_by: dict[str, str], inspect: Callable[[int], Verdict]
+    ) -> tuple[Generation, bool]:
         """Return an open generation and whether it is new and empty, opening Chroma at the first call.
 
-        Takes the lock first.
+        Takes the lock first. An index that was not closed in order is looked at before it is opened.
+
+        Args:
+            name: Of the Chroma collection.
+            created_by: Text metadata for a new one.
+            inspect: Looks at the index in another process, which inherits the descriptor of the lock.
 
         Raises:
             LockedError: Another process holds the lock.
-            DamagedError: Chroma cannot open its files.
+            DamagedError: Chroma cannot open its files, and they cannot be put aside.
             MismatchError: The Chroma collection was not made by kb.
         """
         with self._guard:
             self.take()
+            if self._opened_at is not None and time.monotonic() - self._opened_at > SURVIVAL_SECONDS:
+                forget_stops(self._storage)
+                self._opened_at = None
             if name in self._generations:
                 return self._generations[name], False
             if self._index is None:
-                from kb.index.chroma import VectorIndex
-
-                self._index = VectorIndex(self._storage)
+                lock = self._lock
+                assert lock is not None
+                self._index = open_safely(self._storage, lambda: inspect(lock.descriptor))
+                self._opened_at = time.monotonic()
+                # A program that ends without closing is no crash.
+                atexit.register(self._close_at_exit)
             self._generations[name], is_new = self._index.generation(name, created_by=created_by)
             return self._generations[name], is_new
 
-    def close(self) -> None:
-        """Close Chroma, then give up the lock."""
+    def discard(self) -> Path | None:
+        """Close Chroma and move its folder into ``quarantine/``; return where it lies now, None where there was none.
+
+        Raises:
+            LockedError: Another process holds the lock.
+            DamagedError: It cannot be moved.
+        """
         with self._guard:
-            self._generations.clear()
+            self.take()
+            self._close_index()
+            break_seal(self._storage)
+            if not os.path.lexists(self._storage / FOLDER):
+                return None
+            forget_stops(self._storage)
+            return quarantine(self._storage, self._storage / FOLDER)
+
+    def close(self) -> None:
+        """Close Chroma and seal what it leaves, then give up the lock."""
+        with self._guard:
             try:
-                if self._index is not None:
-                    self._index.close()
+                self._close_index()
             finally:
-                self._index = None
                 if self._lock is not None:
                     self._lock.release()
                     self._lock = None
+
+    def _close_index(self) -> None:
+        self._generations.clear()
+        index, self._index = self._index, None
+        if index is None:
+            return
+        atexit.unregister(self._close_at_exit)
+        index.close()
+        # What has failed once is looked at before it is opened again.
+        if not index.has_failed:
+            with contextlib.suppress(OSError):  # without a seal it is looked at as well
+                put_seal(self._storage)
+                forget_stops(self._storage)
+
+    def _close_at_exit(self) -> None:
+        if os.getpid() == self._pid:  # a forked child has nothing to close
+            self.close()

@@ -40,7 +40,6 @@ class Searchable:
         collection: Its stored declaration.
         cache: Its vectors in memory.
         encoder: Returns its model, compared with the stored fingerprint at the first call.
-        index: Returns the open index of vectors.
         words: Returns the index of words for a snapshot of the catalog, or a copy of it made from the catalog.
         reranker: Returns an open cross-encoder by its id.
         follow: Brings the index of vectors up to date with the catalog and returns it.
@@ -56,7 +55,6 @@ class Searchable:
     collection: cat.StoredCollection
     cache: VectorCache
     encoder: Callable[[], Encoder]
-    index: Callable[[], Generation]
     words: Callable[[Connection, bool], OpenWords]
     reranker: Callable[[str], Reranker]
     follow: Callable[[], Generation]

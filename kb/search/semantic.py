@@ -121,8 +121,8 @@ def _found(
 
 def _ask_chroma(one: Asked, wanted: Wanted) -> Found:
     """Let Chroma propose, and compare the documents that it names exactly."""
-    behind = cat.oldest(one.connection, one.on.collection.id, cat.VECTORS, 1) is not None
-    generation = one.on.follow() if behind else one.on.index()
+    # Opening it may find it damaged and begin a new one: whether it lacks anything is asked after that.
+    generation = one.on.follow()
     first = max(2 * wanted.limit, 20)
     proposals = first
     while True:

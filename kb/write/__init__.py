@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from kb.write.documents import Action, Put, add, put, remove
-from kb.write.drain import drain, records_of
-from kb.write.indexes import Indexes
+from kb.write.drain import drain, is_copy, records_of
+from kb.write.indexes import MOST_WAITING, Indexes
 from kb.write.sample import refresh_sample, sample_of
 from kb.write.target import Target, current_user
 from kb.write.word_drain import drain_words, mark_of
 
 __all__ = [
+    "MOST_WAITING",
     "Action",
     "Indexes",
     "Put",
@@ -18,6 +19,7 @@ __all__ = [
     "current_user",
     "drain",
     "drain_words",
+    "is_copy",
     "mark_of",
     "put",
     "records_of",

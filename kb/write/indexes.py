@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -10,9 +12,19 @@ from typing import TYPE_CHECKING, Final
 from kb import __version__
 from kb import catalog as cat
 from kb.errors import DamagedError, KBError
-from kb.index import OpenWords, WordIndex, remove_words, words_folder
+from kb.index import (
+    OpenWords,
+    WordIndex,
+    is_known,
+    quarantine,
+    remove_words,
+    seal_words,
+    word_damage,
+    words_folder,
+)
 from kb.write.drain import drain
-from kb.write.word_drain import drain_words, fill
+from kb.write.inspection import inspect
+from kb.write.word_drain import drain_words, fill, mark_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +33,10 @@ if TYPE_CHECKING:
     from kb.index import Generation, Ownership
 
 _LOG: Final = logging.getLogger("kb")
+
+PAGE: Final = 10_000
+MOST_WAITING: Final = 5_000
+"""While more documents than these wait for an index, no search and no opening lets it follow: that takes too long."""
 
 
 class Indexes:
@@ -59,7 +75,9 @@ class Indexes:
             "kb:version": __version__,
         }
         catalog = self._own()
-        generation, is_new = self._ownership.generation(stored.generation, created_by=created_by)
+        generation, is_new = self._ownership.generation(
+            stored.generation, created_by=created_by, inspect=lambda lock: inspect(self._storage, lock)
+        )
         if is_new:
             # Whatever became of an earlier one: the catalog has all that it takes to fill this one.
             with catalog.write() as connection:
@@ -87,6 +105,24 @@ class Indexes:
             for _ in drain(self._own(), stored, generation, store_text=self._store_text):
                 pass
         return generation
+
+    def catch_up(self, stored: cat.StoredCollection) -> Generation:
+        """Bring the index of vectors up to date and return it, where a search can wait for that; as ``vectors``.
+
+        Raises:
+            DamagedError: Too many documents wait.
+        """
+        catalog = self._own()
+        generation = self.vectors(stored)  # one that was put aside has them all waiting
+        with catalog.read() as connection:
+            waiting = cat.pending(connection, stored.id, cat.VECTORS)
+        if waiting > MOST_WAITING:
+            raise DamagedError(
+                f"the vector index lacks {waiting:,} documents: kb rebuild brings it up to date",
+                unchanged="the catalog holds every document and vector",
+                hint="kb rebuild",
+            )
+        return self.follow_vectors(stored) if waiting else generation
 
     def follow_words(self, stored: cat.StoredCollection) -> WordIndex:
         """Bring the index of words up to date with the catalog and return it; it is built again where it is damaged.
@@ -142,6 +178,9 @@ class Indexes:
             try:
                 for collection_id in list(self._words):
                     self._let_go(collection_id)
+                if self._ownership.is_owner:
+                    with contextlib.suppress(OSError):  # without the seal they are read through at the next opening
+                        seal_words(self._storage)
             finally:
                 self._readers.clear()
                 self._copies.clear()
@@ -169,25 +208,35 @@ class Indexes:
         folder = words_folder(self._storage, stored.id, stored.language)
         if not folder.exists():
             return None
+        was_known = is_known(self._storage, folder)
         try:
-            index = WordIndex(folder, stored.language)
+            index = self._sound_words(folder, stored.language)
         except DamagedError as error:
             _LOG.warning("%s; it is built again", error)
             return None
         self._drained(catalog, stored, index)
         with catalog.read() as connection:
-            if _holds_all(connection, stored, index):
+            if _holds_all(connection, stored, index) and (was_known or _holds_same(connection, stored, index)):
                 return index
         index.close()
         _LOG.warning("the index of words of '%s' has lost documents; it is built again", stored.name)
         return None
 
+    def _sound_words(self, folder: Path, language: str) -> WordIndex:
+        """Return an index from the disk whose files are what was written to them."""
+        damage = word_damage(self._storage, folder)
+        if damage is not None:
+            raise DamagedError(f"the index of words is damaged: {damage}", hint="kb rebuild builds it again")
+        return WordIndex(folder, language)
+
     def _new_words(self, catalog: cat.Catalog, stored: cat.StoredCollection) -> WordIndex:
         # Noted first: a kill leaves no empty index that counts as complete.
         with catalog.write() as connection:
             cat.enqueue_all(connection, stored.id, cat.WORDS)
-        remove_words(self._storage, stored.id)
         folder = words_folder(self._storage, stored.id, stored.language)
+        if os.path.lexists(folder):
+            quarantine(self._storage, folder)
+        remove_words(self._storage, stored.id)
         return self._drained(catalog, stored, WordIndex(folder, stored.language, create=True))
 
     def _read_only(self, stored: cat.StoredCollection, connection: cat.Connection, *, check: bool) -> WordIndex:
@@ -202,9 +251,12 @@ class Indexes:
         with self._looking:
             opened = self._readers.pop(stored.id, None)
             if opened is None or opened.language != stored.language:
-                index = WordIndex(words_folder(self._storage, stored.id, stored.language), stored.language)
+                folder = words_folder(self._storage, stored.id, stored.language)
+                was_known = not check or is_known(self._storage, folder)
+                index = WordIndex(folder, stored.language) if was_known else self._sound_words(folder, stored.language)
                 opened = _Opened(index, stored.language, change)
-                if check and not _holds_all(connection, stored, index):
+                same = was_known or _holds_same(connection, stored, index)
+                if check and not (same and _holds_all(connection, stored, index)):
                     raise DamagedError(f"the index of words of '{stored.name}' has lost documents")
             elif opened.change != change:
                 opened.index.refresh()
@@ -240,3 +292,17 @@ def _holds_all(connection: cat.Connection, stored: cat.StoredCollection, index: 
         return True
     refused = cat.refusals(connection, stored.id, cat.WORDS)
     return index.documents + len(refused) == cat.count_documents(connection, stored.id)
+
+
+def _holds_same(connection: cat.Connection, stored: cat.StoredCollection, index: WordIndex) -> bool:
+    """Return whether an index holds the documents of the catalog in their present versions; what waits aside."""
+    unknown = cat.queued_keys(connection, stored.id, cat.WORDS)
+    present = index.marks()
+    seqs = cat.page_seqs(connection, stored.id, after=0, limit=PAGE)
+    while seqs:
+        hashes = cat.text_hashes(connection, stored.id, list(cat.keys_of(connection, seqs).values()))
+        for key, (seq, text_hash) in hashes.items():
+            if present.pop(seq, None) != mark_of(text_hash) and key not in unknown:
+                return False
+        seqs = cat.page_seqs(connection, stored.id, after=seqs[-1], limit=PAGE)
+    return not present or bool(unknown)

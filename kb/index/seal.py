@@ -1,0 +1,94 @@
+"""The seal of the vector index: what its files were when it was last closed in order.
+
+Chroma writes its graph in place and without waiting for the disk. An index whose owner was killed, or that somebody
+has touched since, may raise, crash the process or lack records without a word; so it is not opened before it is looked
+at. The seal is broken before Chroma is opened, and made when it is closed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOLDER: Final = "chroma"
+"""The folder of the vector index below that of the knowledge base."""
+
+SEAL: Final = "index.seal"
+STOPS: Final = "index.stops"
+
+_AGAIN: Final = "was stopped without being closed"
+
+
+def why_unsafe(storage: Path) -> str | None:
+    """Return why the index cannot be opened as it is, or None where it was closed in order or there is none."""
+    folder = storage / FOLDER
+    if not os.path.lexists(folder):
+        return None
+    try:
+        sealed = json.loads((storage / SEAL).read_text())
+    except FileNotFoundError:
+        return _AGAIN
+    except (OSError, ValueError):
+        return "has a seal that cannot be read"
+    if not isinstance(sealed, dict) or sealed.get("chromadb") != version("chromadb"):
+        return "was written by another version of chromadb"
+    if sealed.get("files") != _files(folder):
+        return "has been changed since it was closed"
+    return None
+
+
+def put_seal(storage: Path) -> None:
+    """Note what the files of the index are: nobody has them open any more, and all of it was in order."""
+    text = json.dumps({"chromadb": version("chromadb"), "files": _files(storage / FOLDER)}, indent=0, sort_keys=True)
+    temporary = storage / f"{SEAL}.part"
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(storage / SEAL)
+    sync_folder(storage)
+
+
+def break_seal(storage: Path) -> None:
+    """Note that the index is going to be written to; on the disk before this returns."""
+    (storage / SEAL).unlink(missing_ok=True)
+    sync_folder(storage)
+
+
+def count_stop(storage: Path) -> int:
+    """Count one more stop without closing, and return how many there have been in a row."""
+    try:
+        stops = int((storage / STOPS).read_text())
+    except (OSError, ValueError):
+        stops = 0
+    (storage / STOPS).write_text(str(stops + 1))
+    return stops + 1
+
+
+def forget_stops(storage: Path) -> None:
+    """Begin counting anew."""
+    (storage / STOPS).unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until what was created, renamed or deleted in a folder is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _files(folder: Path) -> dict[str, list[int]]:
+    """Return size and time of every file below a folder."""
+    found: dict[str, list[int]] = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_dir():
+            state = path.lstat()
+            found[path.relative_to(folder).as_posix()] = [state.st_size, state.st_mtime_ns]
+    return found

@@ -1,0 +1,121 @@
+"""Looks at a vector index that was not closed in order: in a process of its own, which it may crash or keep busy.
+
+``python -m kb.write.preflight STORAGE`` prints what it has found as one JSON object on its last line.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import resource
+import signal
+import sqlite3
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from kb import __version__
+from kb import catalog as cat
+from kb.errors import DamagedError, KBError
+from kb.index import FOLDER, VectorIndex, Verdict, damage_of, is_passing
+from kb.write.drain import is_copy, vectors_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kb.index import Generation
+
+PAGE: Final = 1_000
+SAMPLE: Final = 300
+"""So many records, spread over the whole index, the first and the last among them, are looked for by their vectors."""
+
+FOUND: Final = 0.95
+SAME_PLACE: Final = 0.998
+"""The least cosine of what is found: of equal vectors any will do, and copies differ by their jitter."""
+
+_SET_DEATH_SIGNAL: Final = 1
+
+
+def look(storage: Path) -> Verdict:
+    """Return what is to be said of the index of a knowledge base."""
+    try:
+        damage = damage_of(storage / FOLDER)
+        return Verdict(damage if damage is not None else _compare(storage))
+    except (OSError, sqlite3.Error, KBError) as error:
+        cause = error.__cause__ or error
+        # What the catalog fails at says nothing of the index.
+        from_catalog = isinstance(error, KBError) and (
+            not isinstance(error, DamagedError) or isinstance(cause, sqlite3.Error) or hasattr(cause, "orig")
+        )
+        if from_catalog or is_passing(cause):
+            return Verdict(hindrance=str(error))
+        return Verdict(str(error))
+
+
+def _compare(storage: Path) -> str | None:
+    """Return the first difference between the index and the catalog."""
+    catalog = cat.open_catalog(storage / cat.FILE_NAME, version=__version__)
+    index = VectorIndex(storage)
+    try:
+        with catalog.read() as connection:
+            for stored in cat.list_collections(connection):
+                generation = index.existing(stored.generation)
+                # One that is missing is made anew and filled.
+                if generation is not None and (found := _difference(connection, stored, generation)) is not None:
+                    return f"'{stored.name}': {found}"
+    finally:
+        index.close()
+        catalog.close()
+    return None
+
+
+def _difference(connection: cat.Connection, stored: cat.StoredCollection, generation: Generation) -> str | None:
+    present = sorted(generation.ids())
+    unknown = cat.queued_keys(connection, stored.id, cat.VECTORS)
+    expected = 0
+    seqs = cat.page_seqs(connection, stored.id, after=0, limit=PAGE)
+    while seqs:
+        keys = [key for key in cat.keys_of(connection, seqs).values() if key not in unknown]
+        wanted = vectors_of(connection, stored, keys)
+        found = generation.vectors(list(wanted))
+        for name, vector in wanted.items():
+            if name not in found:
+                return f"the record '{name}' is missing"
+            if not is_copy(found[name], vector, name):
+                return f"the vector of '{name}' is not the one in the catalog"
+        expected += len(wanted)
+        seqs = cat.page_seqs(connection, stored.id, after=seqs[-1], limit=PAGE)
+    known = sum(name.rpartition("#")[0] not in unknown for name in present)
+    if known != expected:
+        return f"there are {known - expected:,} records too many"
+    return _lost(generation, present)
+
+
+def _lost(generation: Generation, present: Sequence[str]) -> str | None:
+    """Return how many records of a sample cannot be found by their own vectors, if those are too many."""
+    if not present:
+        return None
+    places = np.unique(np.linspace(0, len(present) - 1, min(SAMPLE, len(present))).astype(int))
+    sample = generation.vectors([present[place] for place in places])
+    lost = 0
+    for vector in sample.values():
+        nearest = generation.nearest(vector, 1)
+        lost += not nearest or float(nearest[0] @ vector) < SAME_PLACE
+    if len(sample) < len(places) or lost > (1 - FOUND) * len(places):
+        return f"{lost + len(places) - len(sample)} of {len(places)} records cannot be found by their vectors"
+    return None
+
+
+def main() -> None:
+    """Look at the index of the folder that is named as the first argument."""
+    # Whoever asked is gone: nobody may have the index open without the lock. And no core file where it crashes.
+    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    print(json.dumps(asdict(look(Path(sys.argv[1])))))
+
+
+if __name__ == "__main__":
+    main()
