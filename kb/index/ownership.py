@@ -82,12 +82,28 @@ class Ownership:
             self.take()
             if name in self._generations:
                 return self._generations[name], False
-            if self._index is None:
-                from kb.index.chroma import VectorIndex
-
-                self._index = VectorIndex(self._storage)
-            self._generations[name], is_new = self._index.generation(name, created_by=created_by)
+            self._generations[name], is_new = self._opened().generation(name, created_by=created_by)
             return self._generations[name], is_new
+
+    def generation_names(self) -> list[str]:
+        """Return the names of all generations that Chroma holds, sorted; raises as ``generation``."""
+        with self._guard:
+            self.take()
+            return self._opened().names()
+
+    def drop_generation(self, name: str) -> None:
+        """Delete a generation from Chroma and from the disk; harmless when there is none. Raises as ``generation``."""
+        with self._guard:
+            self.take()
+            self._generations.pop(name, None)
+            self._opened().drop(name)
+
+    def _opened(self) -> VectorIndex:
+        if self._index is None:
+            from kb.index.chroma import VectorIndex
+
+            self._index = VectorIndex(self._storage)
+        return self._index
 
     def close(self) -> None:
         """Close Chroma, then give up the lock."""

@@ -182,8 +182,9 @@ def remove(target: Target, keys: Sequence[str], *, job: str | None = None) -> li
                     for k in found
                 ],
             )
-            cat.delete_documents(connection, [states[key].seq for key in found])
+            # Before they go: it counts what a generation that does not serve holds of them.
             cat.enqueue(connection, target.collection.id, [cat.QueuedDocument(k, states[k].chunks) for k in found])
+            cat.delete_documents(connection, [states[key].seq for key in found])
     if not target.catalog.is_writing:
         failpoint("after_commit")
         target.follow()

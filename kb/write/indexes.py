@@ -136,6 +136,15 @@ class Indexes:
             reason = str(error)
         return OpenWords(self._copy(stored, connection), f"{reason}; the words were read from the catalog")
 
+    def generation_names(self) -> list[str]:
+        """Return the names of all generations that Chroma holds; raises as ``vectors``."""
+        return self._ownership.generation_names()
+
+    def drop_generation(self, name: str) -> None:
+        """Delete a generation from Chroma; the catalog knows it no more. Raises as ``vectors``."""
+        with self._own().writing, self._draining:
+            self._ownership.drop_generation(name)
+
     def close(self) -> None:
         """Close everything, then give up the lock."""
         with self._draining:  # a thread may be writing
