@@ -51,6 +51,13 @@ from kb.catalog.documents import (
 )
 from kb.catalog.engine import FILE_NAME, Catalog, copy_catalog, now, open_catalog
 from kb.catalog.filter_sql import to_sql
+from kb.catalog.generation_rows import (
+    first_other_chunks,
+    other_chunks_of,
+    other_texts_of,
+    other_vectors,
+    replace_other,
+)
 from kb.catalog.generations import (
     GenerationState,
     StoredGeneration,
@@ -65,6 +72,7 @@ from kb.catalog.generations import (
     retired,
     save_gate,
     serving,
+    waiting_seqs,
 )
 from kb.catalog.job_changes import MAX_KEYS, JobChange, changes_of_job, keys_of_job
 from kb.catalog.jobs import (
@@ -193,6 +201,7 @@ __all__ = [
     "find_origins",
     "find_sample",
     "first_chunks",
+    "first_other_chunks",
     "forget",
     "forget_judgements",
     "forget_origins",
@@ -228,6 +237,9 @@ __all__ = [
     "oldest",
     "open_catalog",
     "origins_sources",
+    "other_chunks_of",
+    "other_texts_of",
+    "other_vectors",
     "page_documents",
     "page_seqs",
     "pending",
@@ -236,6 +248,7 @@ __all__ = [
     "refuse",
     "refused_by_job",
     "replace_chunks",
+    "replace_other",
     "replace_schema",
     "retired",
     "save_calibration",
@@ -258,5 +271,6 @@ __all__ = [
     "touched_since",
     "unseen_origins",
     "update_documents",
+    "waiting_seqs",
     "walk",
 ]

@@ -93,7 +93,7 @@ def check_serving(connection: Connection, collection: StoredCollection) -> None:
     """
     if serving(connection, collection.id) != collection.generation:
         raise SupersededError(
-            f"another generation of '{collection.name}' serves now", unchanged="nothing was written", hint="do it again"
+            f"another generation of '{collection.name}' serves now", unchanged="nothing was done", hint="do it again"
         )
 
 
@@ -284,6 +284,17 @@ def count_waiting(connection: Connection, generation: StoredGeneration) -> int:
         table.collection_id == generation.collection_id, table.target == generation.target, table.refusal.is_(None)
     )
     return int(connection.execute(query).scalar_one())
+
+
+def waiting_seqs(connection: Connection, collection_id: int, target: str) -> list[int]:
+    """Return the row numbers of the documents that wait for a generation, in order; deleted ones are left out."""
+    rows = connection.exec_driver_sql(
+        "SELECT DISTINCT d.seq FROM index_queue AS q JOIN documents AS d"
+        " ON d.collection_id = q.collection_id AND d.key = q.key"
+        " WHERE q.collection_id = ? AND q.target = ? AND q.refusal IS NULL ORDER BY d.seq",
+        (collection_id, target),
+    )
+    return [seq for (seq,) in rows]
 
 
 def _query() -> Select[Any]:

@@ -117,7 +117,7 @@ other_chunks: Final = Table(
     Column("end", Integer, nullable=False),
     Column("vector_id", ForeignKey("vectors.id"), nullable=False),
     Index("other_chunks_document", "document_seq"),
-    Index("other_chunks_vector", "vector_id"),
+    Index("other_chunks_vector", "vector_id", "generation_id"),
     sqlite_with_rowid=False,
 )
 """The chunks of generations that do not serve; those of the one that does are ``chunks``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kb.write.documents import Action, Put, add, put, remove
 from kb.write.drain import drain, records_of
+from kb.write.generation import Filled, Filling, PlannedDocument, fill_generation, plan_documents
 from kb.write.indexes import Indexes
 from kb.write.sample import refresh_sample, sample_of
 from kb.write.target import Target, current_user
@@ -11,14 +12,19 @@ from kb.write.word_drain import drain_words, mark_of
 
 __all__ = [
     "Action",
+    "Filled",
+    "Filling",
     "Indexes",
+    "PlannedDocument",
     "Put",
     "Target",
     "add",
     "current_user",
     "drain",
     "drain_words",
+    "fill_generation",
     "mark_of",
+    "plan_documents",
     "put",
     "records_of",
     "refresh_sample",

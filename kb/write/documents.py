@@ -128,6 +128,7 @@ def put(
         if changes or record is not None:
             with target.catalog.write() as connection:
                 if changes:
+                    cat.check_serving(connection, target.collection)
                     _write(connection, target, changes, vectors, job=job, restoring=restoring)
                 if record is not None:
                     record(connection, outcome)

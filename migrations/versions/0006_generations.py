@@ -53,7 +53,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("other_chunks_document", "other_chunks", ["document_seq"])
-    op.create_index("other_chunks_vector", "other_chunks", ["vector_id"])
+    op.create_index("other_chunks_vector", "other_chunks", ["vector_id", "generation_id"])
     op.create_table(
         "other_texts",
         sa.Column("generation_id", sa.Integer(), nullable=False),
