@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from kb import curate, ingest
 from kb.analysis import Analysis
 from kb.errors import UsageError
+from kb.generations import Generations
 from kb.ingest import FieldMapping, ImportRequest, Plan, Policy, Progress, UnknownColumns, last_of
-from kb.judging import Judging
 from kb.schema import Document, lookup_id
 from kb.sources import ExportFormat, Format, Reading
 from kb.write import Put, add, put
@@ -31,7 +31,7 @@ _LOG = logging.getLogger("kb")
 OnProgress = Callable[[Progress], None]
 
 
-class Collection(Analysis, Judging):
+class Collection(Analysis, Generations):
     """One collection of an open knowledge base."""
 
     def import_file(

@@ -10,12 +10,12 @@ from kb.chunks import Chunking
 from kb.config import CollectionSettings
 from kb.embed import FINGERPRINT_SENTENCES, canonical_id, least_agreement, same_fingerprint
 from kb.errors import ModelMismatchError, UsageError
-from kb.schema import Recipe, Schema, differences, schema_of
+from kb.schema import Recipe, Schema, build_schema, differences, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kb.catalog import StoredCollection
+    from kb.catalog import StoredCollection, StoredGeneration
     from kb.embed import Encoder
     from kb.schema import Document
 
@@ -156,6 +156,14 @@ def _agreement(stored: StoredCollection, encoder: Encoder, *, queries: bool = Fa
     return same_fingerprint(encoder.fingerprint(), remembered[own:] if queries else remembered[:own])
 
 
+def same_answers(stored: StoredCollection, encoder: Encoder, queries: Encoder) -> bool:
+    """Whether models are those that a collection remembers, and are used in the same way."""
+    least = min(least_agreement(encoder), least_agreement(queries))
+    if _agreement(stored, encoder) < least:
+        return False
+    return not stored.recipe.query_model or _agreement(stored, queries, queries=True) >= least
+
+
 def changed_recipe(stored: StoredCollection, declared: CollectionSettings) -> Recipe:
     """Return the stored recipe with what the declaration says otherwise."""
     recipe, overlap = stored.recipe, declared.chunk_overlap
@@ -167,6 +175,65 @@ def changed_recipe(stored: StoredCollection, declared: CollectionSettings) -> Re
         chunk_tokens=declared.chunk_tokens or recipe.chunk_tokens,
         chunk_overlap=recipe.chunk_overlap if overlap is None else overlap,
     )
+
+
+def redeclared(
+    stored: StoredCollection,
+    *,
+    model: str | None,
+    template: str | None,
+    chunk_tokens: int | None,
+    chunk_overlap: int | None,
+) -> CollectionSettings:
+    """Return the declaration of a stored collection with some parts of its recipe replaced; None keeps one."""
+    kept = declaration_of(stored)
+    model = kept.model if model is None else canonical_id(model)
+    return replace(
+        kept,
+        schema=kept.schema if template is None else with_template(kept.schema, template),
+        model=model,
+        query_model=kept.query_model if model == kept.model else None,
+        chunk_tokens=kept.chunk_tokens if chunk_tokens is None else chunk_tokens,
+        chunk_overlap=kept.chunk_overlap if chunk_overlap is None and chunk_tokens is None else chunk_overlap,
+    )
+
+
+def fitting(declared: CollectionSettings, window: int) -> CollectionSettings:
+    """Return a declaration whose chunks are no longer than what a model reads."""
+    if (declared.chunk_tokens or 0) <= window:
+        return declared
+    overlap = declared.chunk_overlap
+    return replace(declared, chunk_tokens=window, chunk_overlap=None if overlap is None else min(overlap, window // 2))
+
+
+def with_template(schema: Schema, template: str) -> Schema:
+    """Return a schema with another text template.
+
+    Raises:
+        SchemaError: The template names what is no field.
+    """
+    return build_schema(list(schema.fields.values()), key=schema.key, text=template, model=schema.model)
+
+
+def as_stored(declared: CollectionSettings, stored: StoredCollection) -> CollectionSettings:
+    """Return a declaration with the recipe that serves in place of its own."""
+    recipe = stored.recipe
+    if recipe == changed_recipe(stored, declared):
+        return declared
+    return replace(
+        declared,
+        schema=with_template(declared.schema, recipe.template),
+        model=recipe.model,
+        query_model=recipe.query_model or None,
+        chunk_tokens=recipe.chunk_tokens,
+        chunk_overlap=recipe.chunk_overlap,
+    )
+
+
+def is_former(stored: StoredCollection, former: Sequence[StoredGeneration], declared: CollectionSettings) -> bool:
+    """Whether a declaration is that of a generation which has served: it may be older than the promotion."""
+    forms = [one.of(stored) for one in former]
+    return any(not mismatches(form, declared, changed_recipe(form, declared)) for form in forms)
 
 
 def query_model_of(declared: CollectionSettings) -> str | None:
@@ -230,7 +297,8 @@ def _check_prompt(stored: StoredCollection, encoder: Encoder, before: str, now: 
             f"the {key} of the model '{encoder.model}' is not the one that '{stored.name}' was stored with: "
             f"{before!r} before, {now!r} now",
             unchanged="nothing was searched or written",
-            hint=f'put {key} = "{before}" back in [models."{encoder.model}"], or import into a new collection',
+            hint=f'put {key} = "{before}" back in [models."{encoder.model}"], '
+            f"or make all vectors anew as it is: kb reembed -c {stored.name}",
         )
 
 
@@ -244,5 +312,6 @@ def _check_answers(stored: StoredCollection, encoder: Encoder, agreement: float,
     raise ModelMismatchError(
         f"the model '{encoder.model}' is not the one that {does} '{stored.name}': {difference}",
         unchanged="nothing was searched or written",
-        hint="put the former weights back, or import into a new collection that names the new model",
+        hint="put the former weights back, or make all vectors anew, beside those that serve: "
+        f"kb reembed -c {stored.name}",
     )

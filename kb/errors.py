@@ -15,6 +15,7 @@ appears in JSON, the ``exit_code`` of the command line and the ``http_status`` o
     ├── DocumentError              one document that does not fit its schema
     ├── EncoderError               a model that fails, or answers nonsense
     ├── ConflictError              the document or job is not in the state that the call needs
+    │   └── SupersededError        … because another generation of the collection serves now
     ├── NotFoundError              a document, collection, revision or job that does not exist
     ├── NoKnowledgeBaseError       no config.toml here or above
     ├── LockedError                another process, or another handle, owns the knowledge base
@@ -136,6 +137,12 @@ class ConflictError(KBError):
 
     code = "conflict"
     http_status = 409
+
+
+class SupersededError(ConflictError):
+    """Another generation of the collection serves now; what was begun with the former one can be done again."""
+
+    code = "superseded"
 
 
 class NotFoundError(KBError):

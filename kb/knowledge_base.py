@@ -71,6 +71,7 @@ class KnowledgeBase(Opened):
                 hint=nearest(name, self.names()) or "kb init shows how to declare one",
             )
         if stored is not None and declared is not None:
+            declared = self._settled(stored, declared)
             stored = self._reconciled(stored, declared)
         if declared is None:
             assert stored is not None  # else it was not found

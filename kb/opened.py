@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
 from kb import __version__, jobs
 from kb import catalog as cat
-from kb.declaration import changed_recipe, mismatches, same_models
+from kb.declaration import as_stored, changed_recipe, is_former, mismatches, same_models, with_template
 from kb.errors import DamagedError, LockedError, MismatchError, SchemaMismatchError, UsageError
 from kb.index import FOLDER, Generation, OpenWords, Owner, Ownership, remove_words
-from kb.write import MOST_WAITING, Indexes
+from kb.write import MOST_WAITING, Indexes, inspect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from kb.config import CollectionSettings, Settings
     from kb.embed import Encoder
 
+_LOG: Final = logging.getLogger("kb")
 _REJECTS: Final = "rejects"
 _open: Final[set[Path]] = set()
 
@@ -47,7 +49,7 @@ class Opened:
         """
         self.settings = settings
         self._encoders: dict[str, Encoder] = dict(encoders or {})
-        self._ownership = Ownership(settings.storage)
+        self._ownership = Ownership(settings.storage, inspect)
         self._catalog: cat.Catalog | None = None
         self._indexes = Indexes(settings.storage, self._ownership, self.own, store_text=settings.store_text)
         self._is_closed = False
@@ -195,7 +197,23 @@ class Opened:
             SchemaMismatchError: The declaration does not fit what is stored.
         """
         stored = self._stored(name)
-        return None if stored is None else self._reconciled(stored, declared)
+        return None if stored is None else self._reconciled(stored, self._settled(stored, declared))
+
+    def _settled(self, stored: StoredCollection, declared: CollectionSettings) -> CollectionSettings:
+        """Return the declaration, with the recipe that serves where it is still that of a generation which did."""
+        if not mismatches(stored, declared, changed_recipe(stored, declared)):
+            return declared
+        assert self._catalog is not None
+        with self._catalog.read() as connection:
+            former = cat.retired(connection, stored.id)
+        if not is_former(stored, former, declared):
+            return declared
+        _LOG.warning(
+            "'%s' is declared as it was before its vectors were made by %s; kb reembed --promote writes config.toml",
+            stored.name,
+            stored.recipe.model,
+        )
+        return as_stored(declared, stored)
 
     def stored_collections(self) -> list[StoredCollection]:
         """Return every stored collection by name."""
@@ -223,7 +241,7 @@ class Opened:
             raise SchemaMismatchError(
                 f"the collection '{stored.name}' was stored under another declaration: {'; '.join(found)}",
                 unchanged="nothing was changed",
-                hint="put the declaration back, or declare the new one as another collection and import into it",
+                hint=f"put the declaration back, or {_way_out(stored, declared)}",
             )
         try:
             self._own()
@@ -253,3 +271,11 @@ class Opened:
         folder = self.settings.storage / _REJECTS
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+
+def _way_out(stored: StoredCollection, declared: CollectionSettings) -> str:
+    """Return what makes a new declaration fit."""
+    same_template = replace(declared, schema=with_template(declared.schema, stored.schema.template.source))
+    if mismatches(stored, same_template, stored.recipe):  # its fields
+        return "declare the new one as another collection and import into it"
+    return f"make the vectors that it asks for, beside those that serve: kb reembed -c {stored.name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kb.catalog import Relevance
-from kb.errors import QueryError, nearest
+from kb.errors import QueryError, SupersededError, nearest
 from kb.filters import check, parse
 from kb.search import Cut, Example, Hits, Mode, Query, Report, Strategy, not_calibrated, search
 from kb.wiring import Wiring
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_FILTERS: Final = 256
 """How many filter texts are kept parsed: reading one takes as long as a search."""
+
+_TRIES: Final = 5
 
 
 class Searching(Wiring):
@@ -99,8 +101,17 @@ class Searching(Wiring):
     def ask_all(self, queries: Sequence[Query]) -> list[Hits]:
         """Return the answers to several queries, whose texts are embedded together; as ``search``."""
         place = self._place()
-        if place is not None:
-            return search(self._searching(*place), queries)
+        for _ in range(_TRIES):
+            if place is None:
+                break
+            try:
+                return search(self._searching(*place), queries)
+            except SupersededError:  # a generation was promoted after this was looked at: asked again, of that one
+                place = self._present()
+        else:
+            raise SupersededError(
+                f"the generation of '{self.name}' has changed {_TRIES} times during this search", hint="search again"
+            )
         for query in queries:
             if query.cut.relevance is not None:
                 raise not_calibrated(self.name, query.cut.relevance)

@@ -6,12 +6,13 @@ import logging
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from kb import __version__
 from kb import catalog as cat
 from kb.chunks import Chunking
 from kb.declaration import (
+    as_stored,
     check_model,
     check_query_model,
     make_chunking,
@@ -19,8 +20,8 @@ from kb.declaration import (
     make_recipe,
     query_model_of,
 )
-from kb.embed import open_reranker
-from kb.errors import DamagedError, MismatchError, NotFoundError
+from kb.embed import canonical_id, open_reranker
+from kb.errors import DamagedError, MismatchError, NotFoundError, SupersededError
 from kb.search import Searchable, VectorCache
 from kb.write import Target, current_user
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("kb")
 
+_Served: TypeAlias = tuple[str, str]
+"""A generation by its name and the time of its collection: a rehearsal may have one of the same name."""
+
 
 class Wiring:
     """The parts of one collection of an open knowledge base, opened as they are needed."""
@@ -49,8 +53,8 @@ class Wiring:
         self._declared = declared
         self._stored = stored
         self._searchable: Searchable | None = None
-        self._checked: Encoder | None = None
-        self._checked_queries: Encoder | None = None
+        self._checked: dict[_Served, Encoder] = {}
+        self._checked_queries: dict[_Served, Encoder] = {}
         self._rerankers: dict[str, Reranker] = {}
         self._filters: dict[str, Filter] = {}
 
@@ -78,7 +82,7 @@ class Wiring:
         """
         catalog = self._base.own()
         with catalog.writing:
-            place = self._place()
+            place = self._present()
             if place is None:
                 self._stored = self._store(catalog)
                 place = catalog, self._stored
@@ -86,8 +90,9 @@ class Wiring:
 
     def prepare_queries(self) -> None:
         """Do now, while the model is in memory, what would delay the first search."""
-        if self._checked is not None:
-            self._query_encoder().prepare_queries()
+        stored = self._stored
+        if stored is not None and (stored.generation, stored.created) in self._checked:
+            self._query_encoder(stored).prepare_queries()
 
     def _target(self, catalog: cat.Catalog, stored: StoredCollection) -> Target:
         recipe = stored.recipe
@@ -95,7 +100,7 @@ class Wiring:
             catalog,
             stored,
             Chunking(recipe.chunk_tokens, recipe.chunk_overlap),
-            self._encoder,
+            lambda: self._encoder(stored),
             lambda: self._follow(stored),
             current_user(),
         )
@@ -103,6 +108,8 @@ class Wiring:
     def _follow(self, stored: StoredCollection) -> None:
         try:
             self._base.follow(stored)
+        except SupersededError:
+            return  # what was written waits for the generation that serves now, which follows before it is asked
         except (DamagedError, MismatchError) as error:
             _LOG.warning("%s; the write is in the catalog, and searches are exact until the index is mended", error)
 
@@ -121,26 +128,30 @@ class Wiring:
                 language=self._declared.language,
             )
 
-    def _encoder(self) -> Encoder:
+    def _encoder(self, stored: StoredCollection) -> Encoder:
         """Return the model after comparing it, once, with what the collection remembers of it."""
-        if self._checked is None:
-            encoder = self._base.encoder(self._declared.model)
-            if self._stored is not None:
-                check_model(self._stored, encoder)
-            self._checked = encoder
-        return self._checked
+        served = stored.generation, stored.created
+        if served not in self._checked:
+            encoder = self._base.encoder(self._declared_id(stored.recipe.model))
+            check_model(stored, encoder)
+            self._checked[served] = encoder
+        return self._checked[served]
 
-    def _query_encoder(self) -> Encoder:
+    def _query_encoder(self, stored: StoredCollection) -> Encoder:
         """Return the model that embeds queries, compared likewise; a search loads no other."""
-        model = query_model_of(self._declared)
-        if model is None:
-            return self._encoder()
-        if self._checked_queries is None:
-            encoder = self._base.encoder(model)
-            if self._stored is not None:
-                check_query_model(self._stored, encoder)
-            self._checked_queries = encoder
-        return self._checked_queries
+        if not stored.recipe.query_model:
+            return self._encoder(stored)
+        served = stored.generation, stored.created
+        if served not in self._checked_queries:
+            encoder = self._base.encoder(self._declared_id(stored.recipe.query_model))
+            check_query_model(stored, encoder)
+            self._checked_queries[served] = encoder
+        return self._checked_queries[served]
+
+    def _declared_id(self, model: str) -> str:
+        """Return the id of a model as it is declared, so that no model is opened under two names."""
+        given = (self._declared.model, self._declared.query_model or "")
+        return next((one for one in given if one and canonical_id(one) == model), model)
 
     def _reranker(self, model: str) -> Reranker:
         if model not in self._rerankers:
@@ -148,12 +159,12 @@ class Wiring:
         return self._rerankers[model]
 
     def _searching(self, catalog: cat.Catalog, stored: StoredCollection) -> Searchable:
-        if self._searchable is None:
+        if self._searchable is None or self._searchable.collection.generation != stored.generation:
             self._searchable = Searchable(
                 catalog,
                 stored,
                 VectorCache(stored.id, stored.dimension),
-                self._query_encoder,
+                lambda: self._query_encoder(stored),
                 lambda connection, copied: self._base.words(stored, connection, from_catalog=copied),
                 self._reranker,
                 lambda: self._base.catch_up(stored),
@@ -166,7 +177,22 @@ class Wiring:
         catalog = self._base.catalog
         if catalog is not None and self._stored is None:
             self._stored = self._base.stored_for(self.name, self._declared)
+            if self._stored is not None:
+                self._declared = as_stored(self._declared, self._stored)
         return None if catalog is None or self._stored is None else (catalog, self._stored)
+
+    def _present(self) -> tuple[cat.Catalog, StoredCollection] | None:
+        """Return where the documents are, as ``_place``, and what serves them at this moment."""
+        place = self._place()
+        if place is None:
+            return None
+        catalog, stored = place
+        with catalog.read() as connection:
+            is_current = cat.serving(connection, stored.id) == stored.generation
+        if is_current:
+            return place
+        self._stored = None
+        return self._place()
 
     def _existing(self, key: str) -> tuple[cat.Catalog, StoredCollection]:
         """Return where a document must be, if it is anywhere."""

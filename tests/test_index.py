@@ -24,6 +24,7 @@ from kb.errors import LockedError, MismatchError
 from kb.index import FOLDER, Generation, Ownership, index_value, jittered, record_id
 from kb.index.chroma import VectorIndex
 from kb.schema import Field, FieldType
+from kb.write import inspect
 from tests.conftest import CONFIG, ROOT, FakeEncoder, article, make
 
 PLAIN = """
@@ -359,7 +360,7 @@ def test_faults_C2_the_lock_of_a_killed_owner_is_free_at_once(tmp_path):
 
 def test_processes_that_only_look_do_not_take_each_other_for_owners(tmp_path):
     def look(_: int) -> list[object]:
-        ownership = Ownership(tmp_path)
+        ownership = Ownership(tmp_path, inspect)
         return [owner for _ in range(200) if (owner := ownership.other_owner()) is not None]
 
     with ThreadPoolExecutor(4) as pool:

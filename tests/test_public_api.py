@@ -90,6 +90,7 @@ def test_every_error_says_how_surfaces_show_it():
         "DocumentError": ("document", 1, 422),
         "EncoderError": ("encoder", 1, 500),
         "ConflictError": ("conflict", 1, 409),
+        "SupersededError": ("superseded", 1, 409),
         "NotFoundError": ("not_found", 4, 404),
         "NoKnowledgeBaseError": ("no_knowledge_base", 10, 404),
         "LockedError": ("locked", 11, 423),

@@ -83,7 +83,16 @@ def add_collection(
     generation = f"{name}-g1"
     added = connection.execute(
         insert(generations).values(
-            collection_id=collection_id, name=generation, recipe_hash=recipe.hash, state="active", created=created
+            collection_id=collection_id,
+            name=generation,
+            recipe_hash=recipe.hash,
+            state="active",
+            created=created,
+            recipe=recipe.to_json(),
+            schema=schema.to_json(),
+            dimension=dimension,
+            fingerprint=fingerprint,
+            changed=created,
         )
     )
     connection.execute(

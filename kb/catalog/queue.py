@@ -24,6 +24,11 @@ WORDS: Final = "words"
 TARGETS: Final = (VECTORS, WORDS)
 
 
+def target_of(generation_id: int) -> str:
+    """Return the target that feeds a generation which does not serve."""
+    return f"generation:{generation_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class QueuedDocument:
     """A document whose index records are out of date.
@@ -54,19 +59,47 @@ class Refusal:
 
 
 def enqueue(connection: Connection, collection_id: int, items: Sequence[QueuedDocument]) -> None:
-    """Note for every index that the documents have changed; part of the transaction that changes them."""
+    """Note for every index, and every generation, that the documents change; part of the transaction that does it.
+
+    Documents that are deleted are noted before they are: what an index holds of them is counted here.
+    """
     rows = [(target, collection_id, item.key, item.chunks_before) for target in TARGETS for item in items]
     insert_many(connection, index_queue, ("target", "collection_id", "key", "chunks_before"), rows)
+    others = connection.exec_driver_sql(
+        "SELECT id FROM generations WHERE collection_id = ? AND state <> 'active'", (collection_id,)
+    ).all()
+    for (number,) in others:
+        _enqueue_other(connection, collection_id, number, items)
 
 
-def enqueue_all(connection: Connection, collection_id: int, target: str) -> None:
-    """Note that every document of the collection is missing from an index, in place of what was noted before."""
+def _enqueue_other(
+    connection: Connection, collection_id: int, generation: int, items: Sequence[QueuedDocument]
+) -> None:
+    """Note a change for a generation that does not serve: its documents may be cut otherwise."""
+    rows = [(target_of(generation), collection_id, generation, collection_id, item.key, item.key) for item in items]
+    connection.exec_driver_sql(
+        "INSERT INTO index_queue (target, collection_id, chunks_before, key) SELECT ?, ?,"
+        " (SELECT count(*) FROM other_chunks WHERE generation_id = ? AND document_seq ="
+        " (SELECT seq FROM documents WHERE collection_id = ? AND key = ?)), ?",
+        rows,
+    )
+
+
+def enqueue_all(connection: Connection, collection_id: int, target: str, *, chunks_before: int = 0) -> None:
+    """Note that an index lacks every document of the collection, in place of what was noted before.
+
+    Args:
+        connection: In a write transaction.
+        collection_id: The collection.
+        target: The index.
+        chunks_before: How many records of each it may hold; 0 for an empty one.
+    """
     table = index_queue.c
     connection.execute(delete(index_queue).where(table.collection_id == collection_id, table.target == target))
     connection.exec_driver_sql(
         "INSERT INTO index_queue (target, collection_id, key, chunks_before)"
-        " SELECT ?, collection_id, key, 0 FROM documents WHERE collection_id = ? ORDER BY seq",
-        (target, collection_id),
+        " SELECT ?, collection_id, key, ? FROM documents WHERE collection_id = ? ORDER BY seq",
+        (target, chunks_before, collection_id),
     )
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """The Alembic revision that this release reads and writes."""
 
 metadata: Final = MetaData()
@@ -56,6 +56,12 @@ generations: Final = Table(
     Column("recipe_hash", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("created", Text, nullable=False),
+    Column("recipe", Text, nullable=False),
+    Column("schema", Text, nullable=False),
+    Column("dimension", Integer, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("changed", Text, nullable=False),
+    Column("gate", Text),
     CheckConstraint("state IN ('building', 'active', 'retired')", name="generation_state"),
     sqlite_autoincrement=True,
 )
@@ -100,6 +106,33 @@ chunks: Final = Table(
     Index("chunks_vector", "vector_id"),
     sqlite_with_rowid=False,
 )
+
+other_chunks: Final = Table(
+    "other_chunks",
+    metadata,
+    Column("generation_id", ForeignKey("generations.id", ondelete="CASCADE"), primary_key=True),
+    Column("document_seq", ForeignKey("documents.seq", ondelete="CASCADE"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("start", Integer, nullable=False),
+    Column("end", Integer, nullable=False),
+    Column("vector_id", ForeignKey("vectors.id"), nullable=False),
+    Index("other_chunks_document", "document_seq"),
+    Index("other_chunks_vector", "vector_id", "generation_id"),
+    sqlite_with_rowid=False,
+)
+"""The chunks of generations that do not serve; those of the one that does are ``chunks``."""
+
+other_texts: Final = Table(
+    "other_texts",
+    metadata,
+    Column("generation_id", ForeignKey("generations.id", ondelete="CASCADE"), primary_key=True),
+    Column("document_seq", ForeignKey("documents.seq", ondelete="CASCADE"), primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("text_hash", LargeBinary, nullable=False),
+    Index("other_texts_document", "document_seq"),
+    sqlite_with_rowid=False,
+)
+"""The texts of generations whose template is not the one of the generation that serves."""
 
 revisions: Final = Table(
     "revisions",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kb.evaluate.calibrate import CalibrationStep, calibrate
 from kb.evaluate.cases import Cases, JudgedQuery, Pair, PairColumns, read_cases, read_pairs, read_queries
 from kb.evaluate.compare import Comparison, compare
+from kb.evaluate.gate import Gate, Side, compare_generations
 from kb.evaluate.metrics import Estimate
 from kb.evaluate.pairs import AtThreshold, PairEvaluation, ScoredPair, evaluate_pairs
 from kb.evaluate.run import (
@@ -30,6 +31,7 @@ __all__ = [
     "Difference",
     "Estimate",
     "Evaluation",
+    "Gate",
     "JudgedQuery",
     "ModeFigures",
     "Pair",
@@ -37,10 +39,12 @@ __all__ = [
     "PairEvaluation",
     "QueryScores",
     "ScoredPair",
+    "Side",
     "Wanted",
     "by_mode",
     "calibrate",
     "compare",
+    "compare_generations",
     "difference",
     "evaluate",
     "evaluate_pairs",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 SYNC_VARIABLE: Final = "KB_SYNC_THRESHOLD"
 """Of the environment: after how many records a new collection writes its graph; for tests of what happens then."""
 
+_DATABASE: Final = "chroma.sqlite3"
 MAX_BATCH: Final = 5_000
 MAX_RESULTS: Final = 10_000
 JITTER: Final = 1e-3
@@ -242,6 +245,7 @@ class VectorIndex:
         self.has_failed = False
         path = storage / FOLDER
         path.mkdir(mode=0o700, exist_ok=True)
+        self._path = path
         with _translated("opened"):
             self._client: Any = chromadb.PersistentClient(str(path), Settings(anonymized_telemetry=False))
 
@@ -279,6 +283,39 @@ class VectorIndex:
             if name not in {collection.name for collection in self._client.list_collections()}:
                 return None
             return Generation(self._client.get_collection(name, embedding_function=None), self)
+
+    def names(self) -> list[str]:
+        """Return the names of all Chroma collections, sorted."""
+        with _translated("read"):
+            return sorted(collection.name for collection in self._client.list_collections())
+
+    def drop(self, name: str) -> None:
+        """Delete a Chroma collection with everything that it holds; harmless when there is none of that name.
+
+        Its records go first: Chroma leaves the metadata of a deleted collection's lists to the next one. Then the
+        collection, then its folder, which Chroma leaves behind.
+        """
+        if name not in self.names():
+            return
+        with _translated("deleted"):
+            collection = self._client.get_collection(name, embedding_function=None)
+            while page := collection.get(limit=MAX_BATCH, include=[])["ids"]:
+                collection.delete(ids=page)
+            folders = self._folders(str(collection.id))
+            self._client.delete_collection(name)
+        for folder in folders:
+            shutil.rmtree(self._path / folder, ignore_errors=True)
+
+    def _folders(self, collection_id: str) -> list[str]:
+        """Return the names of the folders that a Chroma collection keeps its graph in; only its database knows."""
+        database = sqlite3.connect(f"{(self._path / _DATABASE).as_uri()}?mode=ro", uri=True)
+        try:
+            rows = database.execute(
+                "SELECT id FROM segments WHERE collection = ? AND scope = 'VECTOR'", (collection_id,)
+            ).fetchall()
+        finally:
+            database.close()
+        return [str(folder) for (folder,) in rows]
 
     def close(self) -> None:
         """Close Chroma so that the folder can be opened again by this process."""

@@ -31,13 +31,15 @@ WAIT_SECONDS: Final = 0.5
 class Ownership:
     """The lock and the open index of one storage folder, each taken when it is first needed."""
 
-    def __init__(self, storage: Path) -> None:
+    def __init__(self, storage: Path, inspect: Callable[[Path, int], Verdict]) -> None:
         """Take nothing yet.
 
         Args:
             storage: As a real path: two spellings of one folder would be two Chroma systems.
+            inspect: Looks at the index of a folder in another process, which inherits the descriptor of the lock.
         """
         self._storage = storage
+        self._inspect = inspect
         self._guard = threading.RLock()
         self._lock: Lock | None = None
         self._index: VectorIndex | None = None
@@ -80,9 +82,7 @@ class Ownership:
                 return None
             return read_owner(self._storage) or Owner(0, "?", "?", "?")
 
-    def generation(
-        self, name: str, *, created_by: dict[str, str], inspect: Callable[[int], Verdict]
-    ) -> tuple[Generation, bool]:
+    def generation(self, name: str, *, created_by: dict[str, str]) -> tuple[Generation, bool]:
         """Return an open generation and whether it is new and empty, opening Chroma at the first call.
 
         Takes the lock first. An index that was not closed in order is looked at before it is opened.
@@ -90,7 +90,6 @@ class Ownership:
         Args:
             name: Of the Chroma collection.
             created_by: Text metadata for a new one.
-            inspect: Looks at the index in another process, which inherits the descriptor of the lock.
 
         Raises:
             LockedError: Another process holds the lock.
@@ -104,15 +103,31 @@ class Ownership:
                 self._opened_at = None
             if name in self._generations:
                 return self._generations[name], False
-            if self._index is None:
-                lock = self._lock
-                assert lock is not None
-                self._index = open_safely(self._storage, lambda: inspect(lock.descriptor))
-                self._opened_at = time.monotonic()
-                # A program that ends without closing is no crash.
-                atexit.register(self._close_at_exit)
-            self._generations[name], is_new = self._index.generation(name, created_by=created_by)
+            self._generations[name], is_new = self._opened().generation(name, created_by=created_by)
             return self._generations[name], is_new
+
+    def generation_names(self) -> list[str]:
+        """Return the names of all generations that Chroma holds, sorted; raises as ``generation``."""
+        with self._guard:
+            self.take()
+            return self._opened().names()
+
+    def drop_generation(self, name: str) -> None:
+        """Delete a generation from Chroma and from the disk; harmless when there is none. Raises as ``generation``."""
+        with self._guard:
+            self.take()
+            self._generations.pop(name, None)
+            self._opened().drop(name)
+
+    def _opened(self) -> VectorIndex:
+        if self._index is None:
+            lock = self._lock
+            assert lock is not None
+            self._index = open_safely(self._storage, lambda: self._inspect(self._storage, lock.descriptor))
+            self._opened_at = time.monotonic()
+            # A program that ends without closing is no crash.
+            atexit.register(self._close_at_exit)
+        return self._index
 
     def discard(self) -> Path | None:
         """Close Chroma and move its folder into ``quarantine/``; return where it lies now, None where there was none.

@@ -17,7 +17,7 @@ FOLDER: Final = "cancel"
 
 
 class StopJobError(Exception):
-    """Raised between two commits of a job that is to end here; never leaves ``kb.ingest``.
+    """Raised between two commits of a job that is to end here; never leaves the steps of the job.
 
     Args:
         status: How it ends.

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from kb.maintain.problem import Problem
+from kb.maintain.reembed_cost import ReembedEstimate, estimate_reembed
 from kb.maintain.stats import CollectionStats, Stats, collection_stats, disk_bytes
 from kb.maintain.verify import verify
 
-__all__ = ["CollectionStats", "Problem", "Stats", "collection_stats", "disk_bytes", "verify"]
+__all__ = [
+    "CollectionStats",
+    "Problem",
+    "ReembedEstimate",
+    "Stats",
+    "collection_stats",
+    "disk_bytes",
+    "estimate_reembed",
+    "verify",
+]

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from kb import catalog as cat
 from kb.embed import check_vectors
 from kb.errors import DamagedError, LockedError
 from kb.filters import check
@@ -39,6 +40,7 @@ def search(on: Searchable, queries: Sequence[Query]) -> list[Hits]:
         NotFoundError: An example does not exist.
         EncoderError: The model failed.
         ModelMismatchError: The model is not the one that made the vectors.
+        SupersededError: Another generation serves by now.
     """
     began = time.perf_counter()
     queries = [_checked(on, query) for query in queries]
@@ -75,6 +77,7 @@ def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tupl
     owner = on.other_owner()
     degraded = None if owner is None else f"the index is owned by {owner}; answered exactly from the catalog"
     with on.cache.guard, on.catalog.read() as connection:
+        cat.check_serving(connection, on.collection)  # else the vectors were not made by the query's model
         relevance = query.cut.relevance
         query, doubts = with_bound(on, connection, query)
         examples = find_examples(on, connection, query.example)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from kb.write.documents import Action, Put, add, put, remove
 from kb.write.drain import drain, is_copy, records_of
+from kb.write.generation import Filled, Filling, PlannedDocument, fill_generation, plan_documents
 from kb.write.indexes import MOST_WAITING, Indexes
+from kb.write.inspection import inspect
 from kb.write.sample import refresh_sample, sample_of
 from kb.write.target import Target, current_user
 from kb.write.word_drain import drain_words, mark_of
@@ -12,15 +14,21 @@ from kb.write.word_drain import drain_words, mark_of
 __all__ = [
     "MOST_WAITING",
     "Action",
+    "Filled",
+    "Filling",
     "Indexes",
+    "PlannedDocument",
     "Put",
     "Target",
     "add",
     "current_user",
     "drain",
     "drain_words",
+    "fill_generation",
+    "inspect",
     "is_copy",
     "mark_of",
+    "plan_documents",
     "put",
     "records_of",
     "refresh_sample",

@@ -128,6 +128,7 @@ def put(
         if changes or record is not None:
             with target.catalog.write() as connection:
                 if changes:
+                    cat.check_serving(connection, target.collection)
                     _write(connection, target, changes, vectors, job=job, restoring=restoring)
                 if record is not None:
                     record(connection, outcome)
@@ -182,8 +183,9 @@ def remove(target: Target, keys: Sequence[str], *, job: str | None = None) -> li
                     for k in found
                 ],
             )
-            cat.delete_documents(connection, [states[key].seq for key in found])
+            # Before they go: it counts what a generation that does not serve holds of them.
             cat.enqueue(connection, target.collection.id, [cat.QueuedDocument(k, states[k].chunks) for k in found])
+            cat.delete_documents(connection, [states[key].seq for key in found])
     if not target.catalog.is_writing:
         failpoint("after_commit")
         target.follow()

@@ -53,7 +53,7 @@ def drain(
         refused: list[cat.Refusal] = []
         for start in range(0, len(part.documents), SLICE):
             some = part.documents[start : start + SLICE]
-            refused += _take_over(catalog, collection, generation, some, store_text=store_text)
+            refused += take_over(catalog, collection, generation, some, store_text=store_text)
         failpoint("after_index")
         with catalog.write() as connection:
             cat.forget(connection, collection.id, cat.VECTORS, part)
@@ -61,17 +61,19 @@ def drain(
         yield len(part.documents)
 
 
-def _take_over(
+def take_over(
     catalog: cat.Catalog,
     collection: cat.StoredCollection,
     generation: Generation,
     documents: Sequence[cat.QueuedDocument],
     *,
     store_text: bool,
+    other: int | None = None,
 ) -> list[cat.Refusal]:
-    """Write some documents to the index and return those that it refused."""
+    """Write some documents to the index and return those that it refused; arguments as for ``records_of``."""
+    keys = [d.key for d in documents]
     with catalog.read() as connection:
-        records = records_of(connection, collection, [d.key for d in documents], store_text=store_text)
+        records = records_of(connection, collection, keys, store_text=store_text, other=other)
     # Without text, an older record goes first: Chroma would keep its text beside the new vector.
     kept = {record.id for record in records} if store_text else set()
     before = (record_id(d.key, chunk) for d in documents for chunk in range(d.chunks_before))
@@ -110,23 +112,39 @@ def _refused(
 
 
 def records_of(
-    connection: Connection, collection: cat.StoredCollection, keys: Sequence[str], *, store_text: bool
+    connection: Connection,
+    collection: cat.StoredCollection,
+    keys: Sequence[str],
+    *,
+    store_text: bool,
+    other: int | None = None,
 ) -> list[Record]:
-    """Return what the index should hold of those of the documents that exist."""
+    """Return what the index should hold of those of the documents that exist.
+
+    Args:
+        connection: In a snapshot.
+        collection: The collection.
+        keys: Ids of documents.
+        store_text: Whether records keep the text of their chunk.
+        other: The number of a generation that does not serve, for its records.
+    """
     documents = cat.get_documents(connection, collection.id, keys)
-    chunks = cat.get_chunks(connection, [d.seq for d in documents.values()])
+    seqs = [d.seq for d in documents.values()]
+    chunks = cat.get_chunks(connection, seqs) if other is None else cat.other_chunks_of(connection, other, seqs)
     used = sorted({chunk.vector_id for some in chunks.values() for chunk in some})
     vectors = cat.get_vectors(connection, used)
-    first = cat.first_chunks(connection, used)
+    first = cat.first_chunks(connection, used) if other is None else cat.first_other_chunks(connection, other, used)
+    texts = {} if other is None else cat.other_texts_of(connection, other, seqs)
     records: list[Record] = []
     for document in documents.values():
         metadata = _metadata(collection.schema, document)
+        whole = texts.get(document.seq, document.text)
         for chunk in chunks[document.seq]:
             name = record_id(document.key, chunk.ordinal)
             vector: np.ndarray = vectors[chunk.vector_id]
             if first[chunk.vector_id] != (document.seq, chunk.ordinal):
                 vector = jittered(vector, name)
-            text = document.text[chunk.start : chunk.end] if store_text else None
+            text = whole[chunk.start : chunk.end] if store_text else None
             records.append(Record(name, vector, text, {**metadata, "document": document.key, "chunk": chunk.ordinal}))
     return records
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -23,11 +24,10 @@ from kb.index import (
     words_folder,
 )
 from kb.write.drain import drain
-from kb.write.inspection import inspect
 from kb.write.word_drain import drain_words, fill, mark_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from kb.index import Generation, Ownership
@@ -67,7 +67,20 @@ class Indexes:
         self._copies: dict[int, _Opened] = {}
 
     def vectors(self, stored: cat.StoredCollection) -> Generation:
-        """Return the open index of vectors of a collection; this process then owns it, or LockedError is raised."""
+        """Return the open index of vectors of a collection; this process then owns it, or LockedError is raised.
+
+        Raises:
+            SupersededError: Another generation of the collection serves now.
+        """
+        with self._own().read() as connection:
+            cat.check_serving(connection, stored)
+        return self._generation(stored, cat.VECTORS)
+
+    def other_vectors(self, stored: cat.StoredCollection, generation: cat.StoredGeneration) -> Generation:
+        """Return the open index of vectors of a generation that does not serve; as ``vectors``."""
+        return self._generation(generation.of(stored), generation.target)
+
+    def _generation(self, stored: cat.StoredCollection, target: str) -> Generation:
         created_by = {
             "kb:collection": stored.name,
             "kb:model": stored.recipe.model,
@@ -75,14 +88,23 @@ class Indexes:
             "kb:version": __version__,
         }
         catalog = self._own()
-        generation, is_new = self._ownership.generation(
-            stored.generation, created_by=created_by, inspect=lambda lock: inspect(self._storage, lock)
-        )
+        generation, is_new = self._ownership.generation(stored.generation, created_by=created_by)
         if is_new:
             # Whatever became of an earlier one: the catalog has all that it takes to fill this one.
             with catalog.write() as connection:
-                cat.enqueue_all(connection, stored.id, cat.VECTORS)
+                cat.enqueue_all(connection, stored.id, target)
         return generation
+
+    @property
+    def store_text(self) -> bool:
+        """Whether the index of vectors keeps the text of the chunks."""
+        return self._store_text
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Let nobody else write documents or to an index meanwhile."""
+        with self._own().writing, self._draining:
+            yield
 
     def follow(self, stored: cat.StoredCollection) -> Generation:
         """Bring both indexes of a collection up to date with the catalog; return that of vectors, as ``vectors``."""
@@ -171,6 +193,15 @@ class Indexes:
         except (KBError, OSError) as error:
             reason = str(error)
         return OpenWords(self._copy(stored, connection), f"{reason}; the words were read from the catalog")
+
+    def generation_names(self) -> list[str]:
+        """Return the names of all generations that Chroma holds; raises as ``vectors``."""
+        return self._ownership.generation_names()
+
+    def drop_generation(self, name: str) -> None:
+        """Delete a generation from Chroma; the catalog knows it no more. Raises as ``vectors``."""
+        with self.exclusive():
+            self._ownership.drop_generation(name)
 
     def close(self) -> None:
         """Close everything, then give up the lock."""
