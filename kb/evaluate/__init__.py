@@ -10,8 +10,10 @@ from kb.evaluate.pairs import AtThreshold, PairEvaluation, ScoredPair, evaluate_
 from kb.evaluate.run import (
     DEFAULT,
     MAIN,
+    Answers,
     Difference,
     Evaluation,
+    EvaluationStep,
     ModeFigures,
     QueryScores,
     Wanted,
@@ -23,6 +25,7 @@ from kb.evaluate.run import (
 __all__ = [
     "DEFAULT",
     "MAIN",
+    "Answers",
     "AtThreshold",
     "CalibrationStep",
     "Cases",
@@ -30,6 +33,7 @@ __all__ = [
     "Difference",
     "Estimate",
     "Evaluation",
+    "EvaluationStep",
     "JudgedQuery",
     "ModeFigures",
     "Pair",

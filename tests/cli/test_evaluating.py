@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -128,9 +129,11 @@ def test_one_row_a_mode(cli, queries):
         "mode",
         *("nDCG@10", "nDCG@10_low", "nDCG@10_high", "recall@1", "recall@1_low", "recall@1_high"),
         *("MRR@10", "MRR@10_low", "MRR@10_high", "queries", "empty", "without_answer", "rightly_empty"),
+        *("hits", "right_hits", "precision"),
     ]
     counts = ("recall@1", "MRR@10", "queries", "empty", "without_answer", "rightly_empty")
     assert [rows[0][name] for name in counts] == [0.75, 1.0, 2, 0, 1, 1]
+    assert [rows[0][name] for name in ("hits", "right_hits", "precision")] == [2, 2, 1.0]
     table = list(csv.DictReader(io.StringIO(cli("eval", queries, "-k", "1", "--format", "csv").out)))
     assert [row["mode"] for row in table] == ["semantic", "keyword", "hybrid"]
 
@@ -179,6 +182,38 @@ def test_tables_fit_80_columns(cli, queries, pairs):
     assert shown[-1] == "nDCG@10, place of the first relevant document; diff. is hybrid − semantic"
     ran = cli("eval", pairs, "--format", "table", "--threshold", "1")
     assert [line for line in ran.out.splitlines() if len(line) > 80] == []
+
+
+def test_a_cut_shows_what_it_leaves(cli, queries):
+    ran = cli("eval", queries, "--min-score", "0.5", "--mode", "semantic", "--format", "table")
+    assert [line.split() for line in ran.out.splitlines()[-5:-1]] == [
+        ["no", "hit,", "wrongly", "0", "of", "2"],
+        ["no", "hit,", "rightly", "1", "of", "1"],
+        ["with", "a", "hit", "2", "of", "3"],
+        ["hits", "that", "are", "right", "100", "%", "of", "2"],
+    ]
+    ran = cli("eval", queries, "--min-score", "1", "--mode", "semantic", "--format", "table")
+    assert ran.out.splitlines()[-2].split() == ["hits", "that", "are", "right", "–"]
+    assert "with a hit" not in cli("eval", queries, "--format", "table").out
+    ran = cli("eval", queries, "--relevance", "normal")
+    assert (ran.code, ran.out, ran.err) == (
+        2,
+        "",
+        "error: 'articles' has not been calibrated, so that it has no bound for 'normal'\n"
+        "  run kb calibrate -c articles, or give a bound of your own: --min-score\n",
+    )
+    assert cli("eval", queries, "--relevance", "normal", "--min-score", "0").err == (
+        "error: min_score and relevance are both the lowest score of a hit: give one of them\n"
+    )
+
+
+def test_a_bar_is_shown_on_a_terminal_only(cli, queries, monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "xterm")
+    assert cli("eval", queries).err == ""
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _self: True, raising=False)
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    assert "asking queries" in cli("eval", queries).err
+    assert cli("eval", queries, "--quiet").err == ""
 
 
 def test_judgements_are_evaluated_without_a_file(cli):
