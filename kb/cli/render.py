@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -38,18 +39,30 @@ def print_json(value: object) -> None:
 def print_rows(
     rows: Sequence[Mapping[str, object]], format: str, *, columns: Sequence[str], header: bool = True
 ) -> None:
-    """Print rows in one of the machine formats: ``json`` (one list), ``jsonl`` or ``csv``, there with a header."""
+    """Print rows in one of the machine formats: ``json`` (one list), ``jsonl`` or ``csv``, there with a header.
+
+    In CSV, an apostrophe stands before text that a spreadsheet would run as a formula; numbers stay numbers.
+    """
     if format == "json":
         print_json(list(rows))
     elif format == "jsonl":
         for row in rows:
             print(_json(row, indent=None))
     else:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
         if header:
-            writer.writerow(columns)
+            _print_record(columns)
         for row in rows:
-            writer.writerow([cell(row.get(column)) for column in columns])
+            _print_record([row.get(column) for column in columns])
+
+
+def _print_record(values: Sequence[object]) -> None:
+    from kb.sources import inert
+
+    record = io.StringIO()
+    # Written with both, cells that hold either half of a line's end are enclosed; the line itself ends with one.
+    cells = (inert(value) if isinstance(value, str) else cell(value) for value in values)
+    csv.writer(record, lineterminator="\r\n").writerow(cells)
+    print(record.getvalue().removesuffix("\r\n"))
 
 
 def print_csv(columns: Sequence[Column], rows: Sequence[Sequence[Value]], *, raw: bool) -> None:
