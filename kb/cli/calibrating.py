@@ -90,7 +90,12 @@ def _print(options: Shared, found: Calibration) -> None:
     unanswered = "judged queries" if found.unanswered_judged else "unrelated sentences"
     options.note(
         f"from {found.answered} {answered} with an answer and {found.unanswered} {unanswered} without; normal tells"
-        f" {found.accuracy.value:.1%} of them apart ({found.accuracy.low:.1%} – {found.accuracy.high:.1%})"
+        f" {_percent(found.accuracy.value)} of them apart ({_percent(found.accuracy.low)} –"
+        f" {_percent(found.accuracy.high)})"
     )
     if round(found.precision, 2) < 0.9:
-        options.note(f"note: strict reaches a precision of {found.precision:.0%}, not 90%")
+        options.note(f"note: strict reaches a precision of {100 * found.precision:.0f} %, not 90 %")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
