@@ -27,11 +27,17 @@ def counting(options: Shared, what: str) -> Iterator[Callable[[int, int], None]]
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), expand=True, transient=True) as bar:
-        task = bar.add_task(what, total=None)
+    bar = Progress(*columns, console=Console(stderr=True), expand=True, transient=True)
+    task = bar.add_task(what, total=None)
 
-        def show(done: int, total: int) -> None:
-            # Before the first is done, loading the model is all there is: the bar runs to and fro.
-            bar.update(task, completed=done, total=total if done else None)
+    def show(done: int, total: int) -> None:
+        # Not before the first step: what is refused before it needs no bar.
+        if not bar.live.is_started:
+            bar.start()
+        # Until some are done, the model is being loaded: the bar runs to and fro.
+        bar.update(task, completed=done, total=total if done else None)
 
+    try:
         yield show
+    finally:
+        bar.stop()

@@ -11,6 +11,7 @@ import click
 from kb.cli import render
 from kb.cli.counting import counting
 from kb.cli.options import Shared, shared
+from kb.cli.running import working
 
 if TYPE_CHECKING:
     from kb.evaluate import AtThreshold, Cases, Estimate, Evaluation, PairEvaluation, QueryScores, Wanted
@@ -20,6 +21,8 @@ MODES: Final = ("semantic", "keyword", "hybrid")
 RECALL_AT: Final = (1, 5, 10)
 _SHOWN: Final = 20
 _NOTES: Final = 5
+_FEW: Final = 20
+"""The bootstrap of fewer queries says less than it seems to."""
 _FIGURES: Final = ("pairs", "alike", "threshold", "accuracy", "precision", "recall", "f1", "spearman", "pearson")
 _OF_QUERIES: Final = (
     "modes",
@@ -136,6 +139,10 @@ def _evaluate_queries(options: Shared, cases: Cases | None, wanted: Wanted, cut:
         some = render.short(list(found.missing[:5])) + (", …" if len(found.missing) > 5 else "")
         number = render.counted(len(found.missing), "relevant document")
         options.note(f"note: {number} not in '{found.collection}', counted as not found: {some}")
+    if 0 < found.answerable < _FEW:
+        options.note(
+            f"note: {_queries(found.answerable)} with an answer: the intervals of fewer than {_FEW} are too narrow"
+        )
     for note in found.notes[:_NOTES]:
         options.note(f"note: {note}")
     if len(found.notes) > _NOTES:
@@ -160,9 +167,12 @@ def _print_evaluation(found: Evaluation, *, is_cut: bool) -> None:
     if found.differences:
         print()
         print_differences(found)
-    queries = "1 query" if found.answerable == 1 else f"{found.answerable:,} queries"
     without = f", {found.unanswerable:,} without" if found.unanswerable else ""
-    print(f"{queries} with an answer{without}; {found.model}; 95 % intervals")
+    print(f"{_queries(found.answerable)} with an answer{without}; {found.model}; 95 % intervals")
+
+
+def _queries(number: int) -> str:
+    return "1 query" if number == 1 else f"{number:,} queries"
 
 
 def _share(share: float | None, of: int) -> str:
@@ -264,7 +274,8 @@ def _query_object(one: QueryScores) -> dict[str, Any]:
 def _evaluate_pairs(options: Shared, cases: Cases, threshold: float | None, model: str | None) -> None:
     from kb.evaluate import evaluate_pairs
 
-    found = evaluate_pairs(options.encoder(model), cases.pairs, threshold=threshold)
+    with working(options, "comparing pairs"):
+        found = evaluate_pairs(options.encoder(model), cases.pairs, threshold=threshold)
     if options.format == "json":
         render.print_json(pairs_object(found))
     elif options.format == "jsonl":

@@ -129,7 +129,7 @@ def say(text: str, indent: str = "") -> None:
         # Nothing is broken that somebody may want to copy: options, paths, ids, and a command that ends the line.
         width = shutil.get_terminal_size().columns
         deeper = indent + "  "
-        line = _COMMAND.sub(lambda found: found[0].replace(" ", "\0"), line)
+        line = _COMMAND.sub(lambda found: found[0].replace(" ", "\0"), line).replace(" %", "\0%")
         line = textwrap.fill(line, width, subsequent_indent=deeper, break_long_words=False, break_on_hyphens=False)
         line = line.replace("\0", " ")
     print(line, file=sys.stderr)
@@ -195,6 +195,18 @@ def print_grid(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, 
         made.add_row(*(cells[c][number] for c in kept))
     screen.print(made)
     return [c for c in columns if c not in shown]
+
+
+def side_by_side(count: int, first: int, each: int) -> list[range]:
+    """Return which columns stand in one table, and which in the next ones, where there is no room for all.
+
+    Args:
+        count: How many there are.
+        first: How wide the columns before them are, which every table has.
+        each: How wide one of them is.
+    """
+    room = max(1, (console().width - first) // each)
+    return [range(start, min(start + room, count)) for start in range(0, count, room)]
 
 
 def counted(number: int, noun: str) -> str:

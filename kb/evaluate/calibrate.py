@@ -98,6 +98,7 @@ def calibrate(target: Target, known: Sequence[KnownQuery] = (), *, seed: int = 0
         # Judged queries are the hard ones at the same time: each is asked once.
         asked = list(dict.fromkeys([*answered.queries, *answered.hard, *unanswered.queries, *unanswered.hard]))
         total = len(asked) + documents
+        yield CalibrationStep(0, total)
         probes: list[Probe] = []
         for start in range(0, len(asked), _BATCH):
             probes += _probes(target, asked[start : start + _BATCH])

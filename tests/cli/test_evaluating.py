@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import kb
-from kb.cli import main
+from kb.cli import main, render
 from tests.conftest import CONFIG, Ran, make
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def test_an_unknown_document_cannot_be_judged(cli):
 
 def test_one_row_a_mode(cli, queries):
     ran = cli("eval", queries, "-k", "1", "--min-score", "0.5")
-    assert (ran.code, ran.err) == (0, "")
+    assert (ran.code, ran.err) == (0, "note: 2 queries with an answer: the intervals of fewer than 20 are too narrow\n")
     rows = lines(ran.out)
     assert [row["mode"] for row in rows] == ["semantic", "keyword", "hybrid"]
     assert list(rows[0]) == [
@@ -209,11 +209,18 @@ def test_a_cut_shows_what_it_leaves(cli, queries):
 
 def test_a_bar_is_shown_on_a_terminal_only(cli, queries, monkeypatch, capsys):
     monkeypatch.setenv("TERM", "xterm")
-    assert cli("eval", queries).err == ""
+    assert "asking queries" not in cli("eval", queries).err
     monkeypatch.setattr(type(sys.stderr), "isatty", lambda _self: True, raising=False)
     monkeypatch.setattr("rich.console.Console.is_terminal", True)
     assert "asking queries" in cli("eval", queries).err
     assert cli("eval", queries, "--quiet").err == ""
+
+
+def test_a_line_on_a_terminal_does_not_break_before_a_percent_sign(monkeypatch, capsys):
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _self: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "20")
+    render.say("it tells apart 91.4 % of them (88.3 % – 94.5 %)")
+    assert capsys.readouterr().err == "it tells apart\n  91.4 % of them\n  (88.3 % – 94.5 %)\n"
 
 
 def test_judgements_are_evaluated_without_a_file(cli):
@@ -223,14 +230,16 @@ def test_judgements_are_evaluated_without_a_file(cli):
         "error: nothing has been judged in 'articles'\n  kb judge QUERY ID yes, or name a file\n",
     )
     cli("judge", "blue sky", "a4", "yes")
-    (row,) = lines(cli("eval", "--mode", "keyword").out)
+    ran = cli("eval", "--mode", "keyword")
+    assert ran.err == "note: 1 query with an answer: the intervals of fewer than 20 are too narrow\n"
+    (row,) = lines(ran.out)
     assert (row["queries"], row["without_answer"], row["nDCG@10"]) == (1, 0, 1.0)
 
 
 def test_documents_that_are_not_there_are_named(cli, tmp_path):
     (tmp_path / "q.jsonl").write_text('{"query": "blue sky", "relevant": ["a4", "zz"]}\n')
     ran = cli("eval", "q.jsonl", "--mode", "semantic")
-    assert ran.err == "note: 1 relevant document not in 'articles', counted as not found: zz\n"
+    assert ran.err.splitlines()[0] == "note: 1 relevant document not in 'articles', counted as not found: zz"
 
 
 # Pairs.
@@ -299,6 +308,17 @@ def test_another_file_is_refused(cli, tmp_path):
 
 
 # Models.
+
+
+@pytest.mark.parametrize(("width", "tables"), [("80", 3), ("120", 2), ("200", 1)])
+def test_a_matrix_that_is_too_wide_goes_on_below(cli, monkeypatch, width, tables):
+    monkeypatch.setenv("COLUMNS", width)
+    texts = [f"text {number}" for number in range(1, 12)]
+    out = cli("compare", "--model", "hashing-256", "--format", "table", *texts).out
+    shown = [line for line in out.splitlines() if line.split()[:1] == ["text"]]
+    assert (len(shown), max(map(len, out.splitlines())) <= int(width)) == (tables, True)
+    assert [name for line in shown for name in line.split()[1:]] == [str(number) for number in range(1, 12)]
+    assert "…" not in out
 
 
 def test_models_side_by_side(cli, queries, pairs, monkeypatch):
