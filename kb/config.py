@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kb.errors import ConfigError, NoKnowledgeBaseError, SchemaError, nearest
 from kb.import_config import ImportSettings, read_import
-from kb.model_config import ModelSettings, read_model
+from kb.model_config import ModelSettings, model_id, read_model
 from kb.schema import Field, FieldType, Schema, build_schema, parse_type
 from kb.toml_tables import only, table, tables, wrong
 
@@ -261,17 +261,12 @@ def _collection(name: str, raw: dict[str, Any], path: Path) -> CollectionSetting
         schema = build_schema(fields, key=raw.get("key", "id"), text=raw.get("text"))
     except SchemaError as error:
         raise SchemaError(f"{where}: {error}", hint=error.hint) from None
-    model = _model_id(raw.get("model", DEFAULT_MODEL), path, f"{where} model")
+    model = model_id(raw.get("model", DEFAULT_MODEL), f"{where} model", folder=path.parent)
     query_model = raw.get("query_model")
     if query_model is not None:
-        query_model = _model_id(query_model, path, f"{where} query_model")
+        query_model = model_id(query_model, f"{where} query_model", folder=path.parent)
     language = check_language(raw.get("language", DEFAULT_LANGUAGE), where)
     return CollectionSettings(schema, model, raw.get("chunk_tokens"), raw.get("chunk_overlap"), language, query_model)
-
-
-def _model_id(given: str, path: Path, where: str) -> str:
-    """Return a model id; a path is relative to the file."""
-    return str(path.parent / _path(given, where)) if given.startswith(("./", "../", "~")) else given
 
 
 def _typed(bare: Field, raw: object, where: str) -> Any:

@@ -10,6 +10,7 @@ from kb.chunks import Chunking
 from kb.config import CollectionSettings
 from kb.embed import FINGERPRINT_SENTENCES, canonical_id, least_agreement, same_fingerprint
 from kb.errors import ModelMismatchError, UsageError
+from kb.model_config import model_id
 from kb.schema import Recipe, Schema, build_schema, differences, schema_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ def declare(
     if language is not None:
         config.check_language(language, f"the collection '{name}':")
     known: Schema | None = declared.schema if declared else stored.schema if stored else None
+    if model is not None:
+        model = model_id(model, f"the collection '{name}': model")
+    if query_model is not None:
+        query_model = model_id(query_model, f"the collection '{name}': query_model")
     template = document_class.text_template or (known.template.source if known else None)
     schema = schema_of(document_class, key=known.key if known else "id", text=template)
     if declared is not None:
@@ -170,8 +175,8 @@ def changed_recipe(stored: StoredCollection, declared: CollectionSettings) -> Re
     return replace(
         recipe,
         template=declared.schema.template.source,
-        model=canonical_id(declared.model),
-        query_model=query_model_of(declared) or "",
+        model=_stored_id(recipe.model, canonical_id(declared.model)),
+        query_model=_stored_id(recipe.query_model, query_model_of(declared) or ""),
         chunk_tokens=declared.chunk_tokens or recipe.chunk_tokens,
         chunk_overlap=recipe.chunk_overlap if overlap is None else overlap,
     )
@@ -234,6 +239,11 @@ def is_former(stored: StoredCollection, former: Sequence[StoredGeneration], decl
     """Whether a declaration is that of a generation which has served: it may be older than the promotion."""
     forms = [one.of(stored) for one in former]
     return any(not mismatches(form, declared, changed_recipe(form, declared)) for form in forms)
+
+
+def _stored_id(stored: str, declared: str) -> str:
+    """Return the declared id of a model, or the stored one where that is another spelling of the same path."""
+    return stored if model_id(stored, "the catalog: model") == declared else declared
 
 
 def query_model_of(declared: CollectionSettings) -> str | None:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Final
 from kb import catalog as cat
 from kb import curate
 from kb.errors import FilterError, QueryError, UsageError, nearest
-from kb.evaluate import DEFAULT, JudgedQuery, evaluate
+from kb.evaluate import DEFAULT, Answers, JudgedQuery, evaluate
 from kb.schema import lookup_id
 from kb.search import Cut, Mode, Query
 from kb.searching import Searching
 from kb.write import current_user
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from kb.catalog import Judgement
-    from kb.evaluate import Evaluation, Wanted
+    from kb.evaluate import Evaluation, EvaluationStep, Wanted
 
 
 _NO_CUT: Final = Cut()
@@ -72,7 +72,12 @@ class Judging(Searching):
         return [JudgedQuery(text, found, id=str(number)) for number, (text, found) in enumerate(grades.items(), 1)]
 
     def evaluate(
-        self, queries: Sequence[JudgedQuery] | None = None, *, wanted: Wanted = DEFAULT, cut: Cut = _NO_CUT
+        self,
+        queries: Sequence[JudgedQuery] | None = None,
+        *,
+        wanted: Wanted = DEFAULT,
+        cut: Cut = _NO_CUT,
+        progress: Callable[[EvaluationStep], None] | None = None,
     ) -> Evaluation:
         """Search with queries whose answers are known, and measure what comes back.
 
@@ -80,11 +85,23 @@ class Judging(Searching):
             queries: From ``kb.evaluate.read_queries``, or made by hand; None for the judgements of the collection.
             wanted: Which modes, and how far down recall looks.
             cut: Where answers end; as in a search.
+            progress: Called after every step.
 
         Raises:
             UsageError: There are no queries, or no documents.
-            QueryError, FilterError: One of the queries cannot be asked; the message names it.
+            QueryError, FilterError: One of the queries cannot be asked; the message names it. Or a relevance is asked
+                for, and there is no calibration for it.
         """
+        for step in self.evaluate_steps(queries, wanted=wanted, cut=cut):
+            if progress is not None:
+                progress(step)
+        assert step.evaluation is not None
+        return step.evaluation
+
+    def evaluate_steps(
+        self, queries: Sequence[JudgedQuery] | None = None, *, wanted: Wanted = DEFAULT, cut: Cut = _NO_CUT
+    ) -> Generator[EvaluationStep]:
+        """Evaluate step by step; as ``evaluate``. The queries of a step are embedded together."""
         asked = self.judged_queries() if queries is None else queries
         if not asked and queries is None:
             raise UsageError(f"nothing has been judged in '{self.name}'", hint="kb judge QUERY ID yes, or name a file")
@@ -97,14 +114,22 @@ class Judging(Searching):
         for query in asked:
             self._query(query, Mode.SEMANTIC, wanted, cut)  # an error in the last one must not cost all the others
 
-        def ask(query: JudgedQuery, mode: str) -> list[str]:
-            return [hit.id for hit in self.ask(self._query(query, mode, wanted, cut))]
+        def ask(some: Sequence[JudgedQuery]) -> Answers:
+            return self._answers(some, wanted, cut)
 
         relevant = {key for query in asked for key, grade in query.relevant.items() if grade > 0}
         catalog, stored = place
         with catalog.read() as connection:
             missing = relevant - cat.stored_states(connection, stored.id, sorted(relevant)).keys()
-        return evaluate(ask, asked, wanted, collection=self.name, model=self.model, missing=sorted(missing))
+        yield from evaluate(ask, asked, wanted, collection=self.name, model=self.model, missing=sorted(missing))
+
+    def _answers(self, queries: Sequence[JudgedQuery], wanted: Wanted, cut: Cut) -> Answers:
+        """Ask queries in every mode, in one call."""
+        hits = self.ask_all([self._query(query, mode, wanted, cut) for query in queries for mode in wanted.modes])
+        ids = iter([[hit.id for hit in found] for found in hits])
+        rankings = [{mode: next(ids) for mode in wanted.modes} for _ in queries]
+        reports = [found.report for found in hits]
+        return Answers(rankings, tuple(n for r in reports for n in (*r.notes, *([r.degraded] if r.degraded else []))))
 
     def _query(self, query: JudgedQuery, mode: str, wanted: Wanted, cut: Cut) -> Query:
         prefix = f"query {query.id}: " if query.id else ""

@@ -104,12 +104,38 @@ def read_model(name: str, raw: Mapping[str, Any], path: Path) -> ModelSettings:
             raise wrong(path, f"{where}.{key}", "a string", raw[key])
     server = _server(name, raw, path)
     return ModelSettings(
-        path=None if "path" not in raw else path.parent / _folder(raw["path"], f"{path}: {where}.path"),
+        path=None if "path" not in raw else settled(path.parent / _folder(raw["path"], f"{path}: {where}.path")),
         revision=raw.get("revision"),
         query_prompt=raw.get("query_prompt"),
         document_prompt=raw.get("document_prompt"),
         server=server,
     )
+
+
+def model_id(given: str, where: str, *, folder: Path | None = None) -> str:
+    """Return the id under which a model is known: itself, or the absolute path when it is one.
+
+    Args:
+        given: As it was written.
+        where: Who says it, for the message.
+        folder: What a relative path is relative to; default: the current folder.
+
+    Raises:
+        ConfigError: It looks like a path, and can be none.
+    """
+    if not given.startswith(("./", "../", "~", "/")):
+        return given
+    path = _folder(given, where)
+    return str(settled(path.absolute() if folder is None else folder / path))
+
+
+def settled(path: Path) -> Path:
+    """Return a path without ``..``; links before the last of them are followed, as opening it would, others stay."""
+    parts = path.parts
+    if ".." not in parts:
+        return path
+    after = len(parts) - parts[::-1].index("..")
+    return Path(*parts[:after]).resolve().joinpath(*parts[after:])
 
 
 def _folder(raw: str, where: str) -> Path:

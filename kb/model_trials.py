@@ -104,8 +104,9 @@ def compare_models(
     """
     own = encoders or {}
     documents = base.collection(collection)
-    if len(set(models)) < len(models):
-        raise UsageError("a model is named twice")
+    twice = next((model for at, model in enumerate(models) if model in models[:at]), None)
+    if twice is not None:
+        raise UsageError(f"the model '{twice}' is named twice", hint="name each model once")
     if trial.sample is not None and trial.sample < 1:
         raise UsageError(f"a sample needs at least 1 document, not {trial.sample}")
     if not (trial.queries or trial.pairs):

@@ -16,6 +16,7 @@ import kb
 from kb import catalog as cat
 from kb.catalog import Interval, Relevance
 from kb.catalog.tables import calibrations, judgements
+from kb.config import LANGUAGES
 from kb.errors import ConflictError, FilterError, QueryError, SchemaMismatchError
 from kb.evaluate import calibrate
 from kb.evaluate.bounds import BestScores, balanced_accuracy, balanced_bound, find_bounds, precise_bound, precision_at
@@ -138,7 +139,37 @@ def test_shuffled_words_are_the_same_in_every_run():
 
 
 def test_the_unrelated_sentences_all_differ():
-    assert len(UNRELATED) == len(set(UNRELATED)) == 100
+    assert {language: len(texts) for language, texts in UNRELATED.items()} == {
+        **dict.fromkeys(["french", "german", "italian", "portuguese", "spanish"], 50),
+        "english": 100,
+    }
+    every = [text for texts in UNRELATED.values() for text in texts]
+    assert len(set(every)) == len(every)
+    assert UNRELATED.keys() < set(LANGUAGES)
+
+
+@pytest.mark.parametrize(
+    ("language", "asked", "note"),
+    [
+        ("french", "french", ()),
+        ("none", "english", ()),
+        (
+            "danish",
+            "english",
+            ("kb has no sentences about everyday life in the language 'danish': English ones were taken",),
+        ),
+    ],
+)
+def test_the_unrelated_sentences_are_in_the_language_of_the_collection(root, encoder, language, asked, note):
+    config = root / "config.toml"
+    config.write_text(config.read_text().replace('model = "fake"', f'model = "fake"\nlanguage = "{language}"'))
+    with kb.open(root, encoders={"fake": encoder}) as base:
+        fill(base.collection(), 25)
+        before = len(encoder.queries)
+        *_, last = base.collection().calibrate_steps()
+    everyday = {text for texts in UNRELATED.values() for text in texts}.intersection(encoder.queries[before:])
+    assert (everyday, last.notes) == (set(UNRELATED[asked]), note)
+    assert last.calibration.unanswered == len(UNRELATED[asked])
 
 
 def test_a_collection_is_calibrated_by_itself(forty):

@@ -145,3 +145,12 @@ def test_links_inside_the_documentation_lead_somewhere() -> None:
         if not target.startswith(("http://", "https://", "mailto:")) and not (page.parent / target).exists()
     ]
     assert broken == []
+
+
+def test_a_share_is_spelled_in_one_way() -> None:
+    """``95 %``; without the space only where somebody types it, in code."""
+    texts = [everything(), (ROOT / "CHANGELOG.md").read_text()]
+    prose = [re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL) for text in texts]
+    assert [line for text in prose for line in text.splitlines() if re.search(r"\d%", line)] == []
+    code = [line for path in ROOT.glob("kb/**/*.py") for line in path.read_text().splitlines()]
+    assert [line for line in code if re.search(r":\.\d%\}", line)] == []

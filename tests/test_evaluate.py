@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 import kb
-from kb.catalog import Judgement
+from kb.catalog import Judgement, Relevance
 from kb.errors import FilterError, LockedError, NotFoundError, QueryError, SourceError, UsageError
 from kb.evaluate import (
+    Answers,
     Cases,
     Difference,
     Estimate,
+    Evaluation,
+    EvaluationStep,
     JudgedQuery,
     ModeFigures,
     Pair,
@@ -31,7 +34,7 @@ from kb.search import Cut
 from tests.conftest import SAMPLE, FakeEncoder, make
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
@@ -148,8 +151,15 @@ QUERIES = [
 ]
 
 
-def given(query: JudgedQuery, mode: str) -> list[str]:
-    return ANSWERS[query.text, mode]
+def given(queries: Sequence[JudgedQuery]) -> Answers:
+    rankings = [{mode: ANSWERS[query.text, mode] for mode in ("semantic", "hybrid")} for query in queries]
+    return Answers(rankings, ("a note",))
+
+
+def evaluated(queries: Sequence[JudgedQuery], wanted: Wanted, missing: Sequence[str] = ()) -> Evaluation:
+    *_, last = evaluate(given, queries, wanted, collection="c", model="m", missing=missing)
+    assert last.evaluation is not None
+    return last.evaluation
 
 
 def means(measures: Mapping[str, Estimate]) -> dict[str, float]:
@@ -157,20 +167,14 @@ def means(measures: Mapping[str, Estimate]) -> dict[str, float]:
 
 
 def test_figures_by_mode():
-    found = evaluate(
-        given, QUERIES, Wanted(("semantic", "hybrid"), (1, 2)), collection="c", model="m", missing=["gone"]
-    )
-    assert (found.collection, found.model, found.answerable, found.unanswerable, found.missing) == (
-        "c",
-        "m",
-        3,
-        1,
-        ("gone",),
-    )
+    found = evaluated(QUERIES, Wanted(("semantic", "hybrid"), (1, 2)), ["gone"])
+    assert (found.collection, found.model, found.answerable, found.unanswerable) == ("c", "m", 3, 1)
+    assert (found.missing, found.notes) == (("gone",), ("a note",))
     semantic, hybrid = found.modes
     assert means(semantic.measures) == {"nDCG@10": 0.543643, "recall@1": 0.333333, "recall@2": 0.666667, "MRR@10": 0.5}
     assert means(hybrid.measures) == {"nDCG@10": 0.876977, "recall@1": 0.5, "recall@2": 1.0, "MRR@10": 0.833333}
     assert [(one.mode, one.empty, one.rightly_empty) for one in found.modes] == [("semantic", 1, 1), ("hybrid", 0, 0)]
+    assert [(one.hits, one.right_hits, one.precision) for one in found.modes] == [(3, 2, 0.666667), (7, 4, 0.571429)]
     (difference,) = found.differences
     assert difference == Difference("hybrid", "semantic", Estimate(0.333333, -0.36907, 1.0), 2, 0, 1)
     assert [(one.query.id, one.difference, dict(one.ranks)) for one in found.per_query] == [
@@ -181,17 +185,18 @@ def test_figures_by_mode():
 
 
 def test_one_mode_has_no_differences_and_shows_the_worst_first():
-    found = evaluate(given, QUERIES, Wanted(("semantic",)), collection="c", model="m", missing=())
+    found = evaluated(QUERIES, Wanted(("semantic",)))
     assert found.differences == ()
     assert [(one.query.id, one.difference) for one in found.per_query] == [("3", 0.0), ("1", 0.63093), ("2", 1.0)]
 
 
 def test_without_answers_there_is_nothing_to_measure_but_silence():
-    found = evaluate(given, QUERIES[3:], Wanted(("semantic", "hybrid")), collection="c", model="m", missing=())
-    assert found.modes == (ModeFigures("semantic", {}, 0, 1), ModeFigures("hybrid", {}, 0, 0))
+    found = evaluated(QUERIES[3:], Wanted(("semantic", "hybrid")))
+    assert found.modes == (ModeFigures("semantic", {}, 0, 1, 0, 0), ModeFigures("hybrid", {}, 0, 0, 1, 0))
+    assert [one.precision for one in found.modes] == [None, 0.0]
     assert (found.answerable, found.differences, found.per_query) == (0, (), ())
     with pytest.raises(UsageError, match="^there are no queries to evaluate$"):
-        evaluate(given, [], Wanted(), collection="c", model="m", missing=())
+        evaluated([], Wanted())
 
 
 @pytest.mark.parametrize(
@@ -230,12 +235,44 @@ def test_a_collection_is_asked_in_every_mode(fruit):
     assert (found.missing, found.collection, found.model) == (("zz",), "articles", "fake")
 
 
+def test_queries_are_asked_in_batches_and_every_batch_is_told_of(fruit, encoder, monkeypatch):
+    batches = []
+    encode = FakeEncoder.encode_queries
+    monkeypatch.setattr(FakeEncoder, "encode_queries", lambda self, t: (batches.append(list(t)), encode(self, t))[1])
+    queries = [JudgedQuery(f"apple {number}", {"a1": 1}, id=str(number)) for number in range(70)]
+    steps = list(fruit.evaluate_steps(queries, wanted=Wanted(("semantic", "hybrid"))))
+    assert steps[:-1] == [EvaluationStep(0, 70), EvaluationStep(32, 70), EvaluationStep(64, 70)]
+    assert (steps[-1].done, steps[-1].total, steps[-1].evaluation is not None) == (70, 70, True)
+    assert [len(batch) for batch in batches] == [64, 64, 12]
+    seen: list[EvaluationStep] = []
+    found = fruit.evaluate(queries, wanted=Wanted(("semantic", "hybrid")), progress=seen.append)
+    assert (found, seen) == (steps[-1].evaluation, steps)
+
+
+def test_answers_end_at_a_calibrated_bound(fruit):
+    queries = [JudgedQuery("blue sky", {"a4": 1}), JudgedQuery("zeppelin", {})]
+    cut = Cut(relevance=Relevance.NORMAL)
+    with pytest.raises(QueryError, match="^'articles' has not been calibrated, so that it has no bound for 'normal'$"):
+        fruit.evaluate(queries, cut=cut)
+    body = "The first sentence of text {0} is about number {0}. The second one has {0} once more in the middle."
+    fruit.upsert(*[make(fruit, f"b{n}", body=body.format(n)) for n in range(20)])
+    bound = fruit.calibrate().bound(Relevance.NORMAL)
+    by_score = fruit.evaluate(queries, cut=Cut(min_score=bound))
+    assert fruit.evaluate(queries, cut=cut) == by_score
+    # One call for all: what the collection is now is said once.
+    fruit.delete(*(f"b{n}" for n in range(10)))
+    assert fruit.evaluate(queries, cut=cut).notes == (
+        "10 documents have changed since 'articles' was calibrated, when it had 25: run kb calibrate -c articles again",
+    )
+
+
 def test_answers_end_where_a_search_ends(fruit):
     queries = [JudgedQuery("blue sky", {"a4": 1}), JudgedQuery("zeppelin", {})]
     (all_of_them,) = fruit.evaluate(queries, wanted=Wanted(("semantic",))).modes
     (cut,) = fruit.evaluate(queries, wanted=Wanted(("semantic",)), cut=Cut(min_score=0.5)).modes
     assert (all_of_them.empty, all_of_them.rightly_empty) == (0, 0)
     assert (cut.empty, cut.rightly_empty, means(cut.measures)["MRR@10"]) == (0, 1, 1.0)
+    assert [(one.hits, one.right_hits) for one in (all_of_them, cut)] == [(10, 1), (1, 1)]
     (strict,) = fruit.evaluate(queries, wanted=Wanted(("semantic",)), cut=Cut(min_score=1.0)).modes
     assert (strict.empty, strict.rightly_empty, means(strict.measures)["MRR@10"]) == (1, 1, 0.0)
 

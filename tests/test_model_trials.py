@@ -107,7 +107,7 @@ def test_a_model_that_is_not_there_stops_before_any_is_tried(filled, scratch):
 @pytest.mark.parametrize(
     ("models", "trial", "message"),
     [
-        (["hashing-256", "hashing-256"], ASKED, "a model is named twice"),
+        (["hashing-256", "hashing-256"], ASKED, "the model 'hashing-256' is named twice"),
         (["hashing-256"], Trial(), "there is nothing to compare models by"),
         (["hashing-256"], Trial(QUERIES, sample=0), "a sample needs at least 1 document, not 0"),
     ],

@@ -50,6 +50,7 @@ def test_the_methods_of_a_collection_are_these():
             "entry",
             "estimate_import",
             "evaluate",
+            "evaluate_steps",
             "export",
             "filter",
             "forget_judgements",

@@ -11,6 +11,7 @@ import click
 
 from kb.cli import render
 from kb.cli.options import Shared, check_suffix, shared
+from kb.cli.running import working
 
 if TYPE_CHECKING:
     from kb.evaluate.bench_index import IndexBench, Measured
@@ -53,7 +54,8 @@ def index(options: Shared, queries: int, k: int, seed: int, plot: str | None, fo
     check_suffix(plot, "--plot", ".png")
     with options.open() as base, ExitStack() as writing:
         picture = writing.enter_context(_replacing(plot, force=force)) if plot else None
-        found = options.pick(base).bench_index(queries=queries, k=k, seed=seed)
+        with working(options, "measuring indexes"):
+            found = options.pick(base).bench_index(queries=queries, k=k, seed=seed)
         if picture is not None:
             from kb.evaluate.plots import recall_plot
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kb.cli import render
+from kb.cli.counting import counting
 from kb.cli.options import Shared, shared
 
 if TYPE_CHECKING:
@@ -63,14 +63,9 @@ def calibrate(options: Shared, queries: str | None, show: bool) -> None:
 
 
 def _run(options: Shared, steps: Generator[CalibrationStep]) -> tuple[Calibration, tuple[str, ...]]:
-    """Run to the end, with a count on a terminal."""
-    shown = sys.stderr.isatty() and not options.quiet
-    with closing(steps):
+    with counting(options, "calibrating") as show, closing(steps):
         for step in steps:
-            if shown:
-                print(f"\r\x1b[Kcalibrating: {step.done:,} of {step.total:,}", end="", file=sys.stderr, flush=True)
-    if shown:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            show(step.done, step.total)
     assert step.calibration is not None
     return step.calibration, step.notes
 
@@ -95,7 +90,12 @@ def _print(options: Shared, found: Calibration) -> None:
     unanswered = "judged queries" if found.unanswered_judged else "unrelated sentences"
     options.note(
         f"from {found.answered} {answered} with an answer and {found.unanswered} {unanswered} without; normal tells"
-        f" {found.accuracy.value:.1%} of them apart ({found.accuracy.low:.1%} – {found.accuracy.high:.1%})"
+        f" {_percent(found.accuracy.value)} of them apart ({_percent(found.accuracy.low)} –"
+        f" {_percent(found.accuracy.high)})"
     )
     if round(found.precision, 2) < 0.9:
-        options.note(f"note: strict reaches a precision of {found.precision:.0%}, not 90%")
+        options.note(f"note: strict reaches a precision of {100 * found.precision:.0f} %, not 90 %")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

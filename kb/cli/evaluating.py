@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kb.cli import render
+from kb.cli.counting import counting
 from kb.cli.options import Shared, shared
+from kb.cli.running import working
 
 if TYPE_CHECKING:
     from kb.evaluate import AtThreshold, Cases, Estimate, Evaluation, PairEvaluation, QueryScores, Wanted
@@ -18,8 +20,21 @@ if TYPE_CHECKING:
 MODES: Final = ("semantic", "keyword", "hybrid")
 RECALL_AT: Final = (1, 5, 10)
 _SHOWN: Final = 20
+_NOTES: Final = 5
+_FEW: Final = 20
+"""The bootstrap of fewer queries says less than it seems to."""
 _FIGURES: Final = ("pairs", "alike", "threshold", "accuracy", "precision", "recall", "f1", "spearman", "pearson")
-_OF_QUERIES: Final = ("modes", "recall_at", "per_query", "seed", "min_score", "max_score", "within", "autocut")
+_OF_QUERIES: Final = (
+    "modes",
+    "recall_at",
+    "per_query",
+    "seed",
+    "min_score",
+    "max_score",
+    "within",
+    "autocut",
+    "relevance",
+)
 _OF_PAIRS: Final = ("threshold", "model", "text1", "text2", "label")
 
 
@@ -35,6 +50,7 @@ _OF_PAIRS: Final = ("threshold", "model", "text1", "text2", "label")
 @click.option("--max-score", metavar="X", type=float, help="As above.")
 @click.option("--within", metavar="R", type=float, help="As above.")
 @click.option("--autocut", is_flag=True, help="As above.")
+@click.option("--relevance", type=click.Choice(["strict", "normal", "loose"]), help="As above, after kb calibrate.")
 @click.option("--threshold", metavar="X", type=float, help="For pairs: call those alike that reach it.")
 @click.option("--model", metavar="ID", help="For pairs: the model, else that of the collection.")
 @click.option("--text1", metavar="COLUMN", help="For pairs: the column of the first text.  [text1]")
@@ -52,6 +68,7 @@ def evaluate(
     max_score: float | None,
     within: float | None,
     autocut: bool,
+    relevance: str | None,
     threshold: float | None,
     model: str | None,
     text1: str | None,
@@ -65,12 +82,15 @@ def evaluate(
     with 95 % intervals. Or it holds pairs of texts with a label: accuracy at a
     threshold, the best threshold, the wrong pairs; for graded labels the
     correlation. Without FILE, the queries that were judged with kb judge.
+    Where answers are cut, also what the cut leaves: the queries that have a
+    hit, and which share of the first ten hits is relevant.
 
     \b
     Examples:
-      kb eval data/queries.jsonl --per-query
+      kb eval data/queries.jsonl --relevance normal
       kb eval data/pairs.csv --threshold 0.7
     """
+    from kb.catalog import Relevance
     from kb.evaluate import PairColumns, Wanted, read_cases
     from kb.search import Cut
 
@@ -83,7 +103,7 @@ def evaluate(
         return
     _refuse(given, _OF_PAIRS, "pairs", "judgements are queries" if cases is None else f"{cases.name} holds queries")
     wanted = Wanted(tuple(m for m in MODES if m in (modes or MODES)), recall_at or RECALL_AT, seed or 0)
-    cut = Cut(min_score, max_score, within, autocut)
+    cut = Cut(min_score, max_score, within, autocut, None if relevance is None else Relevance(relevance))
     _evaluate_queries(options, cases, wanted, cut, per_query=per_query)
 
 
@@ -96,15 +116,19 @@ def _refuse(given: dict[str, Any], names: tuple[str, ...], subject: str, found: 
 
 
 def _evaluate_queries(options: Shared, cases: Cases | None, wanted: Wanted, cut: Cut, *, per_query: bool) -> None:
-    with options.open() as base:
-        found = options.pick(base).evaluate(None if cases is None else cases.queries, wanted=wanted, cut=cut)
+    from kb.search import Cut
+
+    queries = None if cases is None else cases.queries
+    with options.open() as base, counting(options, "asking queries") as show:
+        collection = options.pick(base)
+        found = collection.evaluate(queries, wanted=wanted, cut=cut, progress=lambda step: show(step.done, step.total))
     if options.format == "json":
         shown = evaluation_object(found)
         if per_query:
             shown["per_query"] = [_query_object(one) for one in found.per_query]
         render.print_json(shown)
     elif options.format == "table":
-        _print_evaluation(found)
+        _print_evaluation(found, is_cut=cut != Cut())
         if per_query:
             print()
             _print_queries(found)
@@ -115,9 +139,17 @@ def _evaluate_queries(options: Shared, cases: Cases | None, wanted: Wanted, cut:
         some = render.short(list(found.missing[:5])) + (", …" if len(found.missing) > 5 else "")
         number = render.counted(len(found.missing), "relevant document")
         options.note(f"note: {number} not in '{found.collection}', counted as not found: {some}")
+    if 0 < found.answerable < _FEW:
+        options.note(
+            f"note: {_queries(found.answerable)} with an answer: the intervals of fewer than {_FEW} are too narrow"
+        )
+    for note in found.notes[:_NOTES]:
+        options.note(f"note: {note}")
+    if len(found.notes) > _NOTES:
+        options.note(f"and {render.counted(len(found.notes) - _NOTES, 'more note')}")
 
 
-def _print_evaluation(found: Evaluation) -> None:
+def _print_evaluation(found: Evaluation, *, is_cut: bool) -> None:
     names = list(found.modes[0].measures)
     headers = [one.mode for one in found.modes]
     made = render.table("", *headers, right=headers)
@@ -127,13 +159,24 @@ def _print_evaluation(found: Evaluation) -> None:
         made.add_row("no hit, wrongly", *(f"{one.empty:,} of {found.answerable:,}" for one in found.modes))
     if found.unanswerable:
         made.add_row("no hit, rightly", *(f"{one.rightly_empty:,} of {found.unanswerable:,}" for one in found.modes))
+    if is_cut:
+        asked = found.answerable + found.unanswerable
+        made.add_row("with a hit", *(f"{asked - one.empty - one.rightly_empty:,} of {asked:,}" for one in found.modes))
+        made.add_row("hits that are right", *(_share(one.precision, one.hits) for one in found.modes))
     render.console().print(made)
     if found.differences:
         print()
         print_differences(found)
-    queries = "1 query" if found.answerable == 1 else f"{found.answerable:,} queries"
     without = f", {found.unanswerable:,} without" if found.unanswerable else ""
-    print(f"{queries} with an answer{without}; {found.model}; 95 % intervals")
+    print(f"{_queries(found.answerable)} with an answer{without}; {found.model}; 95 % intervals")
+
+
+def _queries(number: int) -> str:
+    return "1 query" if number == 1 else f"{number:,} queries"
+
+
+def _share(share: float | None, of: int) -> str:
+    return "–" if share is None else f"{100 * share:.0f} % of {of:,}"
 
 
 def print_differences(found: Evaluation) -> None:
@@ -187,6 +230,9 @@ def evaluation_object(found: Evaluation) -> dict[str, Any]:
                 **{name: asdict(figure) for name, figure in one.measures.items()},
                 "empty": one.empty,
                 "rightly_empty": one.rightly_empty,
+                "hits": one.hits,
+                "right_hits": one.right_hits,
+                "precision": one.precision,
             }
             for one in found.modes
         },
@@ -212,7 +258,8 @@ def _mode_rows(found: Evaluation) -> list[dict[str, Any]]:
         for name, figure in one.measures.items():
             row |= {name: figure.mean, f"{name}_low": figure.low, f"{name}_high": figure.high}
         counts = {"queries": found.answerable, "empty": one.empty, "without_answer": found.unanswerable}
-        rows.append(row | counts | {"rightly_empty": one.rightly_empty})
+        kept = {"hits": one.hits, "right_hits": one.right_hits, "precision": one.precision}
+        rows.append(row | counts | {"rightly_empty": one.rightly_empty} | kept)
     return rows
 
 
@@ -227,7 +274,8 @@ def _query_object(one: QueryScores) -> dict[str, Any]:
 def _evaluate_pairs(options: Shared, cases: Cases, threshold: float | None, model: str | None) -> None:
     from kb.evaluate import evaluate_pairs
 
-    found = evaluate_pairs(options.encoder(model), cases.pairs, threshold=threshold)
+    with working(options, "comparing pairs"):
+        found = evaluate_pairs(options.encoder(model), cases.pairs, threshold=threshold)
     if options.format == "json":
         render.print_json(pairs_object(found))
     elif options.format == "jsonl":

@@ -18,6 +18,7 @@ import click
 
 from kb.cli import render
 from kb.cli.options import Shared, shared
+from kb.cli.running import PERCENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -203,7 +204,8 @@ def _shown(options: Shared) -> Iterator[Callable[[InspectProgress], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn(), TimeRemainingColumn())
+    share = TaskProgressColumn(PERCENT)
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), share, TimeRemainingColumn())
     began = time.monotonic()
     bar = Progress(*columns, console=Console(stderr=True), expand=True, transient=True)
     task = bar.add_task("", total=None)

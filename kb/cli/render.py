@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -38,18 +39,30 @@ def print_json(value: object) -> None:
 def print_rows(
     rows: Sequence[Mapping[str, object]], format: str, *, columns: Sequence[str], header: bool = True
 ) -> None:
-    """Print rows in one of the machine formats: ``json`` (one list), ``jsonl`` or ``csv``, there with a header."""
+    """Print rows in one of the machine formats: ``json`` (one list), ``jsonl`` or ``csv``, there with a header.
+
+    In CSV, an apostrophe stands before text that a spreadsheet would run as a formula; numbers stay numbers.
+    """
     if format == "json":
         print_json(list(rows))
     elif format == "jsonl":
         for row in rows:
             print(_json(row, indent=None))
     else:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
         if header:
-            writer.writerow(columns)
+            _print_record(columns)
         for row in rows:
-            writer.writerow([cell(row.get(column)) for column in columns])
+            _print_record([row.get(column) for column in columns])
+
+
+def _print_record(values: Sequence[object]) -> None:
+    from kb.sources import inert
+
+    record = io.StringIO()
+    # Written with both, cells that hold either half of a line's end are enclosed; the line itself ends with one.
+    cells = (inert(value) if isinstance(value, str) else cell(value) for value in values)
+    csv.writer(record, lineterminator="\r\n").writerow(cells)
+    print(record.getvalue().removesuffix("\r\n"))
 
 
 def print_csv(columns: Sequence[Column], rows: Sequence[Sequence[Value]], *, raw: bool) -> None:
@@ -116,7 +129,7 @@ def say(text: str, indent: str = "") -> None:
         # Nothing is broken that somebody may want to copy: options, paths, ids, and a command that ends the line.
         width = shutil.get_terminal_size().columns
         deeper = indent + "  "
-        line = _COMMAND.sub(lambda found: found[0].replace(" ", "\0"), line)
+        line = _COMMAND.sub(lambda found: found[0].replace(" ", "\0"), line).replace(" %", "\0%")
         line = textwrap.fill(line, width, subsequent_indent=deeper, break_long_words=False, break_on_hyphens=False)
         line = line.replace("\0", " ")
     print(line, file=sys.stderr)
@@ -182,6 +195,18 @@ def print_grid(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, 
         made.add_row(*(cells[c][number] for c in kept))
     screen.print(made)
     return [c for c in columns if c not in shown]
+
+
+def side_by_side(count: int, first: int, each: int) -> list[range]:
+    """Return which columns stand in one table, and which in the next ones, where there is no room for all.
+
+    Args:
+        count: How many there are.
+        first: How wide the columns before them are, which every table has.
+        each: How wide one of them is.
+    """
+    room = max(1, (console().width - first) // each)
+    return [range(start, min(start + room, count)) for start in range(0, count, room)]
 
 
 def counted(number: int, noun: str) -> str:

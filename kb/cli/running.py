@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from kb.knowledge_base import KnowledgeBase
 
 
+PERCENT: Final = "[progress.percentage]{task.percentage:>3.0f} %"
+"""How a bar says how much is done."""
+
 FINISHING: Final = "finishing the batch … press Ctrl-C again to stop at once"
 
 
@@ -160,7 +163,7 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
-        TaskProgressColumn(),
+        TaskProgressColumn(PERCENT),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
@@ -203,7 +206,7 @@ def _lines() -> Callable[[Progress], None]:
         if now - shown < 5 or str(step.job.status) != "running":
             return
         shown = now
-        part = f", {step.position / step.total:.0%}" if step.total else ""
+        part = f", {100 * step.position / step.total:.0f} %" if step.total else ""
         print(f"{step.job.counts.read:,} rows{part}, {rate:,.0f} rows/s", file=sys.stderr, flush=True)
 
     return show

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from kb.evaluate import Comparison
     from kb.schema import Field
     from kb.search import Explanation, Hits, Leg
+
+# Of the matrix of ``kb compare``: what the number of a text and the text need at least, and a score with its space.
+_TEXT_ROOM: Final = 36
+_SCORE_ROOM: Final = 9
 
 
 @click.command()
@@ -306,9 +310,12 @@ def _leg(leg: Leg) -> str:
 def _print_comparison(comparison: Comparison) -> None:
     from rich.text import Text
 
-    numbers = [str(number) for number in range(1, len(comparison.texts) + 1)]
-    made = render.table("", "text", *numbers, right=numbers, wrap=["text"])
-    for number, (text, scores) in enumerate(zip(comparison.texts, comparison.scores, strict=True), 1):
-        shown = [Text(f"{score:.3f}", style="bold" if score >= 0.5 else "") for score in scores]
-        made.add_row(str(number), render.short(text, 60), *shown)
-    render.console().print(made)
+    for some in render.side_by_side(len(comparison.texts), _TEXT_ROOM, _SCORE_ROOM):
+        numbers = [str(at + 1) for at in some]
+        made = render.table("", "text", *numbers, right=["", *numbers], wrap=["text"])
+        for number, (text, scores) in enumerate(zip(comparison.texts, comparison.scores, strict=True), 1):
+            shown = [Text(f"{scores[at]:.3f}", style="bold" if scores[at] >= 0.5 else "") for at in some]
+            made.add_row(str(number), render.short(text, 120), *shown)
+        if some.start:
+            print()
+        render.console().print(made)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from kb.cli import render
 from kb.cli.options import Shared, shared
 
-_NUMBERS = ("dimension", "window", "MB")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kb.embed import ModelInfo
+
+_FIGURES: Final = ("dimension", "window", "MB", "weights")
 
 
 @click.command()
@@ -104,12 +109,15 @@ def collections(options: Shared) -> None:
 def models(options: Shared) -> None:
     """List the embedding models: kind, dimension, window in tokens, size, and whether the weights are here.
 
+    verified: here, and the ones on record. here: nothing is on record to
+    compare them with. unusable: here, but not the right ones, or not whole.
+
     \b
     Examples:
       kb models
       kb models --format json
     """
-    from kb.embed import UNLIMITED, list_models
+    from kb.embed import list_models
     from kb.errors import NoKnowledgeBaseError
 
     try:
@@ -133,15 +141,46 @@ def models(options: Shared) -> None:
     if options.format != "table":
         render.print_rows(rows, options.format, columns=list(rows[0]))
         return
-    made = render.table(
-        "model", "kind", "dimension", "window", "MB", "local", "verified", right=_NUMBERS, wrap=["model"]
-    )
+    _print_models(found)
     for m in found:
-        size = f"{m.size_bytes / 1e6:,.0f}" if m.size_bytes else "–"
-        verified = {True: "yes", False: "no", None: "–"}[m.verified]
-        window = "any" if m.window == UNLIMITED else str(m.window or "–")
-        made.add_row(m.id, m.kind, str(m.dimension or "–"), window, size, "yes" if m.local else "no", verified)
-    render.console().print(made)
+        if m.verified is False:
+            options.note(f"note: {m.id}: {m.where}")
+
+
+def _print_models(found: Sequence[ModelInfo]) -> None:
+    from rich.cells import cell_len
+
+    screen = render.console()
+    figures = [_figures(m) for m in found]
+    widths = [max(map(cell_len, column)) for column in zip(_FIGURES, *figures, strict=True)]
+    names = max(cell_len(text) for text in ("model", *(m.id for m in found)))
+    kinds = max(cell_len(text) for text in ("kind", *(m.kind for m in found)))
+    beside = names + kinds + sum(widths) + 3 * (len(widths) + 1) <= screen.width
+    # A name is typed: where there is no room for it and its kind side by side, its kind stands below it.
+    made = render.table("model", *(["kind"] if beside else []), *_FIGURES, right=_FIGURES[:-1], wrap=["model"])
+    for m, row in zip(found, figures, strict=True):
+        name = render.short(m.id, render.MAX_ID)
+        made.add_row(*([name, m.kind] if beside else [f"{name}\n  {m.kind}"]), *row)
+    screen.print(made)
+
+
+def _figures(model: ModelInfo) -> tuple[str, ...]:
+    from kb.embed import UNLIMITED
+
+    size = f"{model.size_bytes / 1e6:,.0f}" if model.size_bytes else "–"
+    window = "any" if model.window == UNLIMITED else str(model.window or "–")
+    return str(model.dimension or "–"), window, size, _weights(model)
+
+
+def _weights(model: ModelInfo) -> str:
+    """Return where the weights are, in a word or two."""
+    if model.kind in ("hashing", "http"):
+        return {"hashing": "built in", "http": "server"}[model.kind]
+    if model.verified is False:
+        return "unusable"
+    if not model.local:
+        return "not here"
+    return "verified" if model.verified else "here"
 
 
 @click.command()

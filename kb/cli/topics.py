@@ -11,6 +11,7 @@ import click
 
 from kb.cli import render
 from kb.cli.options import Shared, check_suffix, shared
+from kb.cli.running import working
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -58,7 +59,8 @@ def topics(
         picture = writing.enter_context(replacing(map_, force=force)) if map_ else None
         html = writing.enter_context(replacing(page, force=force)) if page else None
         mapped = bool(map_ or page)
-        found = options.pick(base).topics(where, topics=count, words=words, documents=documents, map=mapped)
+        with working(options, "looking for topics"):
+            found = options.pick(base).topics(where, topics=count, words=words, documents=documents, map=mapped)
         if picture is not None:
             from kb.evaluate.topics import topic_picture
 

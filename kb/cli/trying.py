@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import textwrap
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from kb.cli import render
 from kb.cli.evaluating import MODES, RECALL_AT, evaluation_object, interval, pairs_object
 from kb.cli.options import Shared, shared
+from kb.cli.running import working
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kb.evaluate import Difference, QueryScores
     from kb.model_trials import ModelTrial
+
+# What the names of the figures need, and a model with its space: a mean with its interval.
+_NAME_ROOM: Final = 20
+_MODEL_ROOM: Final = 19
 
 
 @click.command("compare-models")
@@ -58,7 +64,10 @@ def compare_models(
         asked = read_queries(queries) if queries else options.pick(base).judged_queries()
         trial = Trial(asked, read_pairs(pairs) if pairs else (), sample, wanted)
         found = []
-        for one in compare_models(base, options.collection, models, trial):
+        trials = compare_models(base, options.collection, models, trial)
+        for number, model in enumerate(models, 1):
+            with working(options, f"model {number} of {len(models)}: {model}"):
+                one = next(trials)
             found.append(one)
             seconds = f"{one.seconds:.1f} s"
             options.note(f"{one.model}: {render.counted(one.documents, 'document')} stored in {seconds}")
@@ -121,16 +130,24 @@ def _identity(one: QueryScores) -> tuple[str, str, str]:
 
 
 def _print(found: Sequence[ModelTrial], differences: Sequence[Difference]) -> None:
-    names = [one.model for one in found]
-    made = render.table("", *(render.short(name, 40) for name in names), wrap=names, right=names)
-    for name, cells in _lines(found):
-        made.add_row(name, *cells)
-    render.console().print(made)
+    for some in render.side_by_side(len(found), _NAME_ROOM, _MODEL_ROOM):
+        names = [render.short(found[at].model, 40) for at in some]
+        made = render.table("", *names, wrap=names, right=names)
+        # A name of several lines leaves room for the models beside it.
+        for column in made.columns[1:]:
+            column.min_width = _MODEL_ROOM - 3
+        for name, cells in _lines(found):
+            made.add_row(name, *(cells[at] for at in some))
+        if some.start:
+            print()
+        render.console().print(made)
     mode = found[0].answers.modes[-1].mode if found[0].answers else ""
     for one in differences:
         figure = one.estimate
         shown = f"{figure.mean:+.3f} ({figure.low:+.3f} … {figure.high:+.3f})"
-        print(f"{one.first} − {one.second}, {mode} nDCG@10: {shown}")
+        line = f"{one.first} − {one.second}, {mode} nDCG@10: {shown}"
+        width = render.console().width
+        print(textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
 
 
 def _lines(found: Sequence[ModelTrial]) -> Iterator[tuple[str, list[str]]]:

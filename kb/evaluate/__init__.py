@@ -11,8 +11,10 @@ from kb.evaluate.pairs import AtThreshold, PairEvaluation, ScoredPair, evaluate_
 from kb.evaluate.run import (
     DEFAULT,
     MAIN,
+    Answers,
     Difference,
     Evaluation,
+    EvaluationStep,
     ModeFigures,
     QueryScores,
     Wanted,
@@ -24,6 +26,7 @@ from kb.evaluate.run import (
 __all__ = [
     "DEFAULT",
     "MAIN",
+    "Answers",
     "AtThreshold",
     "CalibrationStep",
     "Cases",
@@ -31,6 +34,7 @@ __all__ = [
     "Difference",
     "Estimate",
     "Evaluation",
+    "EvaluationStep",
     "Gate",
     "JudgedQuery",
     "ModeFigures",

@@ -14,7 +14,7 @@ from kb.evaluate.best_scores import Probe, best_documents
 from kb.evaluate.bounds import BestScores, find_bounds
 from kb.evaluate.known import KnownQuery, stored_known
 from kb.evaluate.made_queries import HeldOut, Passage, Vocabulary, hold_out
-from kb.evaluate.unrelated import UNRELATED
+from kb.evaluate.unrelated import UNRELATED, unrelated
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -75,7 +75,8 @@ def calibrate(target: Target, known: Sequence[KnownQuery] = (), *, seed: int = 0
     Queries that have an answer, and queries that have none, come from ``known`` and the stored judgements where these
     hold 20 or more of the kind; else they are made. A sentence held out of a document stands for a query that has an
     answer: it scores what the best of the other documents does, or this one without the sentence. Sentences about
-    everyday life stand for queries that have none. The same seed gives the same bounds.
+    everyday life, in the language of the collection where kb has some, stand for queries that have none. The same seed
+    gives the same bounds.
 
     Args:
         target: The collection.
@@ -92,11 +93,12 @@ def calibrate(target: Target, known: Sequence[KnownQuery] = (), *, seed: int = 0
         known = [*known, *stored_known(connection, target)]
         vocabulary, held_out = _made(connection, target, np.random.default_rng(seed))
         answered = _answered(target, known, vocabulary, held_out)
-        unanswered = _unanswered(known, vocabulary, np.random.default_rng(seed))
+        unanswered = _unanswered(known, target.collection.language, vocabulary, np.random.default_rng(seed))
         change = cat.current_change(connection, target.collection.id)
         # Judged queries are the hard ones at the same time: each is asked once.
         asked = list(dict.fromkeys([*answered.queries, *answered.hard, *unanswered.queries, *unanswered.hard]))
         total = len(asked) + documents
+        yield CalibrationStep(0, total)
         probes: list[Probe] = []
         for start in range(0, len(asked), _BATCH):
             probes += _probes(target, asked[start : start + _BATCH])
@@ -178,13 +180,16 @@ def _answered(
     return _Side(sentences, keywords, judged=False, notes=_too_few(len(judged), "with"))
 
 
-def _unanswered(known: Sequence[KnownQuery], vocabulary: Vocabulary, rng: np.random.Generator) -> _Side:
+def _unanswered(known: Sequence[KnownQuery], language: str, vocabulary: Vocabulary, rng: np.random.Generator) -> _Side:
     judged = [_Asked(query) for query in known if not query.has_answer]
     if len(judged) >= MIN_JUDGED:
         return _Side(judged, judged, judged=True)
-    everyday = [_Asked(KnownQuery(text, has_answer=False)) for text in UNRELATED]
+    everyday = [_Asked(KnownQuery(text, has_answer=False)) for text in unrelated(language)]
     shuffled = [_Asked(KnownQuery(text, has_answer=False)) for text in vocabulary.shuffled(MADE, rng)]
-    return _Side(everyday, shuffled or everyday, judged=False, notes=_too_few(len(judged), "without"))
+    notes = _too_few(len(judged), "without")
+    if language not in (*UNRELATED, "none"):
+        notes += (f"kb has no sentences about everyday life in the language '{language}': English ones were taken",)
+    return _Side(everyday, shuffled or everyday, judged=False, notes=notes)
 
 
 def _too_few(judged: int, which: str) -> tuple[str, ...]:

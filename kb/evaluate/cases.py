@@ -118,7 +118,10 @@ def read_queries(path: str | os.PathLike[str]) -> tuple[JudgedQuery, ...]:
     """Return the judged queries of a file; as ``read_cases``, and pairs are a UsageError."""
     cases = read_cases(path)
     if not cases.queries:
-        raise UsageError(f"{cases.name} holds pairs of texts, not queries")
+        raise UsageError(
+            f"{cases.name} holds pairs of texts, not queries",
+            hint="kb eval measures pairs; queries have the columns query and relevant",
+        )
     return cases.queries
 
 
@@ -126,7 +129,9 @@ def read_pairs(path: str | os.PathLike[str], columns: PairColumns = DEFAULT_COLU
     """Return the labelled pairs of a file; as ``read_cases``, and queries are a UsageError."""
     cases = read_cases(path, columns)
     if not cases.pairs:
-        raise UsageError(f"{cases.name} holds queries, not pairs of texts")
+        raise UsageError(
+            f"{cases.name} holds queries, not pairs of texts", hint="pairs have the columns text1, text2 and label"
+        )
     return cases.pairs
 
 

@@ -9,11 +9,11 @@ from kb.errors import UsageError
 from kb.evaluate.metrics import Estimate, estimates, ndcg, recall, reciprocal_rank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from kb.evaluate.cases import JudgedQuery
 
-    Ask = Callable[[JudgedQuery, str], Sequence[str]]
+    Ask = Callable[[Sequence[JudgedQuery]], "Answers"]
 
 DEPTH: Final = 10
 """How far down nDCG and MRR look."""
@@ -22,6 +22,22 @@ MAIN: Final = f"nDCG@{DEPTH}"
 """The measure that decides: by it modes and models are compared."""
 
 MAX_RECALL_AT: Final = 1_000
+
+_BATCH: Final = 32
+"""So many queries are embedded together: enough to be fast, few enough for progress to be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What several queries are answered with.
+
+    Attributes:
+        rankings: For each query, by mode, the ids that answer it, best first.
+        notes: What else to know about them.
+    """
+
+    rankings: Sequence[Mapping[str, Sequence[str]]]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +50,21 @@ class ModeFigures:
             such queries.
         empty: How many of the queries that have an answer got no hit at all.
         rightly_empty: How many of those without one got none.
+        hits: How many hits there are among the first ten of all queries.
+        right_hits: How many of these are relevant.
     """
 
     mode: str
     measures: Mapping[str, Estimate]
     empty: int
     rightly_empty: int
+    hits: int
+    right_hits: int
+
+    @property
+    def precision(self) -> float | None:
+        """The share of the hits that is relevant; None without hits."""
+        return round(self.right_hits / self.hits, 6) if self.hits else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +117,7 @@ class Evaluation:
         differences: Of every two modes, the later minus the earlier one.
         per_query: Of those that have an answer; those first that gained least, see ``QueryScores.difference``.
         missing: Relevant documents that the collection does not have; they count as not found.
+        notes: What the searches had to say, each once.
     """
 
     collection: str
@@ -102,6 +128,22 @@ class Evaluation:
     differences: tuple[Difference, ...]
     per_query: tuple[QueryScores, ...]
     missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationStep:
+    """How far an evaluation has come.
+
+    Attributes:
+        done: Queries asked.
+        total: How many there are.
+        evaluation: What was found; only in the last step.
+    """
+
+    done: int
+    total: int
+    evaluation: Evaluation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +194,11 @@ def measure(ranking: Sequence[str], grades: Mapping[str, int], recall_at: Sequen
 
 def evaluate(
     ask: Ask, queries: Sequence[JudgedQuery], wanted: Wanted, *, collection: str, model: str, missing: Sequence[str]
-) -> Evaluation:
+) -> Generator[EvaluationStep]:
     """Ask every query in every mode and measure the answers.
 
     Args:
-        ask: Returns the ids that answer a query in a mode, best first, ``wanted.depth`` where there are so many.
+        ask: Answers queries in the modes wanted, with ``wanted.depth`` ids where there are so many.
         queries: At least one.
         wanted: What to measure.
         collection: Its name, for the result.
@@ -168,31 +210,58 @@ def evaluate(
     """
     if not queries:
         raise UsageError("there are no queries to evaluate")
-    answered = [query for query in queries if query.has_answer]
-    others = [query for query in queries if not query.has_answer]
-    rankings = {mode: [ask(query, mode) for query in answered] for mode in wanted.modes}
-    without = {mode: sum(not ask(query, mode) for query in others) for mode in wanted.modes}
-    scored = [
-        QueryScores(
-            query,
-            {mode: measure(rankings[mode][at], query.relevant, wanted.recall_at) for mode in wanted.modes},
-            {mode: _first_rank(rankings[mode][at], query.relevant) for mode in wanted.modes},
-        )
-        for at, query in enumerate(answered)
-    ]
-    figures = tuple(
-        ModeFigures(mode, found, sum(not ranking for ranking in rankings[mode]), without[mode])
-        for mode, found in _estimated(scored, wanted).items()
-    )
+    total = len(queries)
+    yield EvaluationStep(0, total)
+    rankings: list[Mapping[str, Sequence[str]]] = []
+    notes: dict[str, None] = {}
+    for start in range(0, total, _BATCH):
+        found = ask(queries[start : start + _BATCH])
+        rankings += found.rankings
+        notes |= dict.fromkeys(found.notes)
+        if len(rankings) < total:
+            yield EvaluationStep(len(rankings), total)
+    asked = list(zip(queries, rankings, strict=True))
+    scored = [_scores(query, by, wanted) for query, by in asked if query.has_answer]
+    figures = tuple(_figures(mode, found, asked) for mode, found in _estimated(scored, wanted).items())
     differences = [
         difference(later, earlier, by_mode(scored, later), by_mode(scored, earlier), seed=wanted.seed)
         for at, later in enumerate(wanted.modes)
         for earlier in wanted.modes[:at]
         if scored
     ]
-    ordered = tuple(sorted(scored, key=lambda one: one.difference))
-    return Evaluation(
-        collection, model, len(answered), len(others), figures, tuple(differences), ordered, tuple(missing)
+    evaluation = Evaluation(
+        collection,
+        model,
+        len(scored),
+        total - len(scored),
+        figures,
+        tuple(differences),
+        tuple(sorted(scored, key=lambda one: one.difference)),
+        tuple(missing),
+        tuple(notes),
+    )
+    yield EvaluationStep(total, total, evaluation)
+
+
+def _scores(query: JudgedQuery, rankings: Mapping[str, Sequence[str]], wanted: Wanted) -> QueryScores:
+    return QueryScores(
+        query,
+        {mode: measure(rankings[mode], query.relevant, wanted.recall_at) for mode in wanted.modes},
+        {mode: _first_rank(rankings[mode], query.relevant) for mode in wanted.modes},
+    )
+
+
+def _figures(
+    mode: str, measures: Mapping[str, Estimate], asked: Sequence[tuple[JudgedQuery, Mapping[str, Sequence[str]]]]
+) -> ModeFigures:
+    first = [(query, by[mode][:DEPTH]) for query, by in asked]
+    return ModeFigures(
+        mode,
+        measures,
+        empty=sum(query.has_answer and not hits for query, hits in first),
+        rightly_empty=sum(not query.has_answer and not hits for query, hits in first),
+        hits=sum(len(hits) for _, hits in first),
+        right_hits=sum(query.relevant.get(key, 0) > 0 for query, hits in first for key in hits),
     )
 
 

@@ -7,6 +7,7 @@ from kb.sources.frame import FrameSource, open_frame
 from kb.sources.input import SourceFingerprint
 from kb.sources.json_text import read_object
 from kb.sources.opening import open_source
+from kb.sources.quoted import inert
 from kb.sources.reading import Reading
 from kb.sources.rejects import RejectWriter, open_rejects
 from kb.sources.row import Limits, Row
@@ -31,6 +32,7 @@ __all__ = [
     "check_same_shape",
     "expand_inputs",
     "export_format",
+    "inert",
     "is_pattern",
     "open_frame",
     "open_rejects",

@@ -47,6 +47,11 @@ def is_formula(text: str) -> bool:
     return _FORMULA.match(text) is not None
 
 
+def inert(text: str) -> str:
+    """Return a text as a spreadsheet shows it and never runs it: quoted where it might."""
+    return quote(text) if is_formula(text) else text
+
+
 def names_cell(names: Sequence[str]) -> str:
     """Return the cell of the column ``_quoted``."""
     if not names:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
 from kb.errors import UsageError, nearest
 from kb.schema import Field, FieldType, Value, json_datetime, split_list
-from kb.sources.quoted import QUOTED, QuotedCell, is_formula, names_cell, quote
+from kb.sources.quoted import QUOTED, QuotedCell, inert, is_formula, names_cell, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -170,7 +170,7 @@ def _cell(declared: Field | None, *, raw: bool) -> Callable[[Any], str]:
         def text(value: str | None) -> str:
             if value is None:
                 return ""
-            return quote(value) if not value or (not raw and is_formula(value)) else value
+            return quote(value) if not value else value if raw else inert(value)
 
         return text
 

@@ -21,7 +21,7 @@ import pytest
 import kb
 from kb.catalog import Counts
 from kb.cli import main, render
-from kb.embed import HashingEncoder
+from kb.embed import KNOWN_MODELS, HashingEncoder
 from kb.errors import LimitError
 from kb.index.lock import acquire
 from tests.conftest import CONFIG, ROOT, Ran, article
@@ -615,6 +615,42 @@ def test_delete_takes_one_way_of_naming(arguments: list[str], cli: Run, filled: 
 
 
 # Everything else.
+
+
+@pytest.mark.parametrize("width", [80, 90, 120])
+def test_a_table_of_models_breaks_no_name(
+    cli: Run, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    far = f"{tmp_path}/nowhere"
+    (home / "config.toml").write_text(
+        f'{HASHING}\n[models.far]\npath = "{far}"\n[models.api]\nurl = "http://localhost:1/v1"\ndimension = 8\n'
+    )
+    monkeypatch.setattr(
+        "kb.embed.models.KNOWN_MODELS", tuple(m for m in KNOWN_MODELS if m.id.startswith(("para", "hash")))
+    )
+    monkeypatch.setattr("kb.embed.models.hub_folder", lambda *_names, **_options: None)
+    ran = cli("models", "--format", "table")
+    lines = [line.split() for line in ran.out.splitlines()]
+    name = "paraphrase-multilingual-MiniLM-L12-v2"
+    assert max(map(len, ran.out.splitlines())) <= width
+    if width == 80:
+        assert lines[0] == ["model", "dimension", "window", "MB", "weights"]
+        assert lines[2:6] == [
+            [name, "384", "128", "471", "not", "here"],
+            ["transformer"],
+            ["hashing-256", "256", "256", "–", "built", "in"],
+            ["hashing"],
+        ]
+    else:
+        assert lines[0] == ["model", "kind", "dimension", "window", "MB", "weights"]
+        assert lines[2:] == [
+            [name, "transformer", "384", "128", "471", "not", "here"],
+            ["hashing-256", "hashing", "256", "256", "–", "built", "in"],
+            ["far", "transformer", "–", "–", "–", "unusable"],
+            ["api", "http", "8", "512", "–", "server"],
+        ]
+    assert ran.err == f"note: far: model 'far': there is no folder {far}\n"
 
 
 def test_collections_models_stats_verify_and_config(cli: Run, home: Path, filled: object) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import kb
-from kb.cli import main
+from kb.cli import main, render
 from tests.conftest import CONFIG, Ran, make
 
 if TYPE_CHECKING:
@@ -121,16 +122,18 @@ def test_an_unknown_document_cannot_be_judged(cli):
 
 def test_one_row_a_mode(cli, queries):
     ran = cli("eval", queries, "-k", "1", "--min-score", "0.5")
-    assert (ran.code, ran.err) == (0, "")
+    assert (ran.code, ran.err) == (0, "note: 2 queries with an answer: the intervals of fewer than 20 are too narrow\n")
     rows = lines(ran.out)
     assert [row["mode"] for row in rows] == ["semantic", "keyword", "hybrid"]
     assert list(rows[0]) == [
         "mode",
         *("nDCG@10", "nDCG@10_low", "nDCG@10_high", "recall@1", "recall@1_low", "recall@1_high"),
         *("MRR@10", "MRR@10_low", "MRR@10_high", "queries", "empty", "without_answer", "rightly_empty"),
+        *("hits", "right_hits", "precision"),
     ]
     counts = ("recall@1", "MRR@10", "queries", "empty", "without_answer", "rightly_empty")
     assert [rows[0][name] for name in counts] == [0.75, 1.0, 2, 0, 1, 1]
+    assert [rows[0][name] for name in ("hits", "right_hits", "precision")] == [2, 2, 1.0]
     table = list(csv.DictReader(io.StringIO(cli("eval", queries, "-k", "1", "--format", "csv").out)))
     assert [row["mode"] for row in table] == ["semantic", "keyword", "hybrid"]
 
@@ -181,6 +184,45 @@ def test_tables_fit_80_columns(cli, queries, pairs):
     assert [line for line in ran.out.splitlines() if len(line) > 80] == []
 
 
+def test_a_cut_shows_what_it_leaves(cli, queries):
+    ran = cli("eval", queries, "--min-score", "0.5", "--mode", "semantic", "--format", "table")
+    assert [line.split() for line in ran.out.splitlines()[-5:-1]] == [
+        ["no", "hit,", "wrongly", "0", "of", "2"],
+        ["no", "hit,", "rightly", "1", "of", "1"],
+        ["with", "a", "hit", "2", "of", "3"],
+        ["hits", "that", "are", "right", "100", "%", "of", "2"],
+    ]
+    ran = cli("eval", queries, "--min-score", "1", "--mode", "semantic", "--format", "table")
+    assert ran.out.splitlines()[-2].split() == ["hits", "that", "are", "right", "–"]
+    assert "with a hit" not in cli("eval", queries, "--format", "table").out
+    ran = cli("eval", queries, "--relevance", "normal")
+    assert (ran.code, ran.out, ran.err) == (
+        2,
+        "",
+        "error: 'articles' has not been calibrated, so that it has no bound for 'normal'\n"
+        "  run kb calibrate -c articles, or give a bound of your own: --min-score\n",
+    )
+    assert cli("eval", queries, "--relevance", "normal", "--min-score", "0").err == (
+        "error: min_score and relevance are both the lowest score of a hit: give one of them\n"
+    )
+
+
+def test_a_bar_is_shown_on_a_terminal_only(cli, queries, monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "xterm")
+    assert "asking queries" not in cli("eval", queries).err
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _self: True, raising=False)
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    assert "asking queries" in cli("eval", queries).err
+    assert cli("eval", queries, "--quiet").err == ""
+
+
+def test_a_line_on_a_terminal_does_not_break_before_a_percent_sign(monkeypatch, capsys):
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _self: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "20")
+    render.say("it tells apart 91.4 % of them (88.3 % – 94.5 %)")
+    assert capsys.readouterr().err == "it tells apart\n  91.4 % of them\n  (88.3 % – 94.5 %)\n"
+
+
 def test_judgements_are_evaluated_without_a_file(cli):
     ran = cli("eval")
     assert (ran.code, ran.err) == (
@@ -188,14 +230,16 @@ def test_judgements_are_evaluated_without_a_file(cli):
         "error: nothing has been judged in 'articles'\n  kb judge QUERY ID yes, or name a file\n",
     )
     cli("judge", "blue sky", "a4", "yes")
-    (row,) = lines(cli("eval", "--mode", "keyword").out)
+    ran = cli("eval", "--mode", "keyword")
+    assert ran.err == "note: 1 query with an answer: the intervals of fewer than 20 are too narrow\n"
+    (row,) = lines(ran.out)
     assert (row["queries"], row["without_answer"], row["nDCG@10"]) == (1, 0, 1.0)
 
 
 def test_documents_that_are_not_there_are_named(cli, tmp_path):
     (tmp_path / "q.jsonl").write_text('{"query": "blue sky", "relevant": ["a4", "zz"]}\n')
     ran = cli("eval", "q.jsonl", "--mode", "semantic")
-    assert ran.err == "note: 1 relevant document not in 'articles', counted as not found: zz\n"
+    assert ran.err.splitlines()[0] == "note: 1 relevant document not in 'articles', counted as not found: zz"
 
 
 # Pairs.
@@ -264,6 +308,17 @@ def test_another_file_is_refused(cli, tmp_path):
 
 
 # Models.
+
+
+@pytest.mark.parametrize(("width", "tables"), [("80", 3), ("120", 2), ("200", 1)])
+def test_a_matrix_that_is_too_wide_goes_on_below(cli, monkeypatch, width, tables):
+    monkeypatch.setenv("COLUMNS", width)
+    texts = [f"text {number}" for number in range(1, 12)]
+    out = cli("compare", "--model", "hashing-256", "--format", "table", *texts).out
+    shown = [line for line in out.splitlines() if line.split()[:1] == ["text"]]
+    assert (len(shown), max(map(len, out.splitlines())) <= int(width)) == (tables, True)
+    assert [name for line in shown for name in line.split()[1:]] == [str(number) for number in range(1, 12)]
+    assert "…" not in out
 
 
 def test_models_side_by_side(cli, queries, pairs, monkeypatch):

@@ -168,7 +168,7 @@ def test_a_rate_leaves_out_what_an_earlier_run_has_read(
     for read, position in ((50_000, 600), (50_700, 650)):
         now += 10
         show(Progress(replace(found, counts=Counts(read=read)), position, 1_000))
-    assert capsys.readouterr().err == "50,000 rows, 60%, 0 rows/s\n50,700 rows, 65%, 70 rows/s\n"
+    assert capsys.readouterr().err == "50,000 rows, 60 %, 0 rows/s\n50,700 rows, 65 %, 70 rows/s\n"
 
 
 def test_an_undo_asks_only_on_a_terminal(cli: Run, job: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import kb
+from kb.declaration import changed_recipe
 from kb.embed import KNOWN_MODELS, HashingEncoder, known
 from kb.errors import ConfigError, ModelMismatchError, SchemaMismatchError, UsageError
 from kb.schema import Recipe
@@ -195,6 +196,50 @@ def test_the_configuration_names_prompts_and_the_query_model(tmp_path: Path) -> 
     (tmp_path / "config.toml").write_text(text.replace('"./q"', "1"))
     with pytest.raises(ConfigError, match="collections.a.query_model must be a string, not 1$"):
         kb.config.load_settings(tmp_path, {})
+
+
+def test_paths_of_models_are_told_and_stored_without_detours(
+    tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, root = tmp_path / "models" / "tiny", tmp_path / "base"
+    model.parent.mkdir()
+    root.mkdir()
+    model.symlink_to(tiny_models["plain"])
+    text = (
+        '[collections.a]\nmodel = "../models/tiny"\n[collections.a.fields]\nbody = "text"\n'
+        '[models.other]\npath = "../base/../models/tiny"\n'
+    )
+    (root / "config.toml").write_text(text)
+    settings = kb.config.load_settings(root, {})
+    # The link itself stays: what it points to may be another folder tomorrow.
+    assert (settings.collections["a"].model, settings.models["other"].path) == (str(model), model)
+    with kb.open(root) as base:
+        a = base.collection("a")
+        a.upsert(a.schema.document({"id": "1", "body": "the cat sat"}, textual=False, separators={}))
+        assert base.stored_collections()[0].recipe.model == a.search("cat").model == str(model)
+
+    class Note(kb.Document):
+        body: kb.Text
+
+    monkeypatch.chdir(root)
+    with kb.open(root) as base:
+        assert base.collection("notes", Note, model="../models/tiny").model == str(model)
+
+
+def test_a_collection_stored_under_a_path_with_detours_is_still_the_same(
+    tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    model, detour = tiny_models["plain"], f"{tmp_path}/../{tmp_path.name}/tiny"
+    (tmp_path / "tiny").symlink_to(model)
+    text = f'[collections.a]\nmodel = "{detour}"\n[collections.a.fields]\nbody = "text"\n'
+    (tmp_path / "config.toml").write_text(text)
+    declared = kb.config.load_settings(tmp_path, {}).collections["a"]
+    with kb.open(tmp_path) as base:
+        a = base.collection("a")
+        a.upsert(a.schema.document({"id": "1", "body": "the cat sat"}, textual=False, separators={}))
+        stored = base.stored_collections()[0]
+    before = replace(stored, recipe=replace(stored.recipe, model=detour))
+    assert (declared.model, changed_recipe(before, declared)) == (str(tmp_path / "tiny"), before.recipe)
 
 
 def test_prompts_of_the_settings_reach_a_real_model(tiny_models: dict[str, Path], tmp_path: Path) -> None:

@@ -1,14 +1,10 @@
-"""Queries that hardly any collection answers: everyday life, in the words of somebody who lives it.
-
-They name nothing that an encyclopaedia, a manual or an archive of news would explain. What a collection scores best for
-them is what it scores for a query that it has no answer to.
-"""
+"""Queries about everyday life, in English."""
 
 from __future__ import annotations
 
 from typing import Final
 
-UNRELATED: Final = (
+ENGLISH: Final = (
     "my landlord still has not fixed the leaking tap in the bathroom",
     "which bus do I take from the stadium to my aunt's flat on a Sunday",
     "the cake for Emma's sixth birthday should have a unicorn on it",
