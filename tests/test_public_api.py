@@ -51,6 +51,7 @@ def test_the_methods_of_a_collection_are_these():
             "estimate_import",
             "evaluate",
             "export",
+            "facets",
             "filter",
             "forget_judgements",
         ),

@@ -50,6 +50,7 @@ from kb.catalog.documents import (
     update_documents,
 )
 from kb.catalog.engine import FILE_NAME, Catalog, copy_catalog, now, open_catalog
+from kb.catalog.facets import FACET_VALUES, Facet, FacetValue, Spread, count_values, facet_fields
 from kb.catalog.filter_sql import to_sql
 from kb.catalog.job_changes import MAX_KEYS, JobChange, changes_of_job, keys_of_job
 from kb.catalog.jobs import (
@@ -72,6 +73,7 @@ from kb.catalog.lookup import (
     Condition,
     FoundChunk,
     StoredText,
+    but_these,
     compile_condition,
     count_matching,
     current_change,
@@ -79,6 +81,7 @@ from kb.catalog.lookup import (
     keys_of,
     matching_among,
     matching_seqs,
+    only_these,
     page_seqs,
     seqs_of,
     text_hashes,
@@ -115,6 +118,7 @@ from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_
 from kb.catalog.walk import walk
 
 __all__ = [
+    "FACET_VALUES",
     "FILE_NAME",
     "MAX_KEYS",
     "TARGETS",
@@ -126,6 +130,8 @@ __all__ = [
     "Condition",
     "Connection",
     "Counts",
+    "Facet",
+    "FacetValue",
     "FoundChunk",
     "Interval",
     "Job",
@@ -142,6 +148,7 @@ __all__ = [
     "Revision",
     "Sample",
     "Sort",
+    "Spread",
     "StoredChunk",
     "StoredCollection",
     "StoredDocument",
@@ -150,6 +157,7 @@ __all__ = [
     "add_collection",
     "add_job",
     "add_rejects",
+    "but_these",
     "changes_of_job",
     "chunk_vectors",
     "compile_condition",
@@ -159,11 +167,13 @@ __all__ = [
     "count_jobs",
     "count_matching",
     "count_origins",
+    "count_values",
     "current_change",
     "delete_documents",
     "draw_sample",
     "enqueue",
     "enqueue_all",
+    "facet_fields",
     "find_calibrations",
     "find_collection",
     "find_job",
@@ -202,6 +212,7 @@ __all__ = [
     "note_origins",
     "now",
     "oldest",
+    "only_these",
     "open_catalog",
     "origins_sources",
     "page_documents",

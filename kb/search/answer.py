@@ -31,6 +31,7 @@ class Answer:
         strategy: How the candidates were found.
         explain: Returns how a document's place came about, given its text.
         degraded: Why the answer did not come from the indexes, or None.
+        counted: With facets, the documents that ``passed`` counts; None for all that satisfy the filter.
     """
 
     placed: Sequence[Placed]
@@ -42,6 +43,7 @@ class Answer:
     strategy: Strategy
     explain: Callable[[Placed, str], Explanation]
     degraded: str | None = None
+    counted: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,17 @@ def _hits(one: Asked, answer: Answer, shown: Sequence[Placed]) -> list[Hit]:
             )
         )
     return hits
+
+
+def count_facets(one: Asked, answer: Answer) -> tuple[cat.Facet, ...]:
+    """Return how the values of the fields asked for are distributed over all documents that no bound keeps out."""
+    fields = cat.facet_fields(one.on.collection.schema, one.query.facets)
+    condition = one.condition
+    if answer.counted is not None:
+        condition = cat.only_these(condition, answer.counted)
+    elif one.without:
+        condition = cat.but_these(condition, sorted(one.without))
+    return tuple(cat.count_values(one.connection, condition, field, cat.FACET_VALUES) for field in fields)
 
 
 def best_rejected(one: Asked, answer: Answer) -> Rejected | None:

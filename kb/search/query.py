@@ -13,7 +13,7 @@ from kb.search.cut import Cut
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kb.catalog import Relevance
+    from kb.catalog import Facet, Relevance
     from kb.filters import Filter
     from kb.schema import Document, Value
 
@@ -75,6 +75,7 @@ class Query:
         diverse: How much a hit's distance from those above it counts against its own place, in [0, 1]; None for not.
         highlight: Whether each hit names its best sentence.
         rerank: The cross-encoder that orders the best candidates again, or None.
+        facets: Fields whose values are counted over all documents that no bound keeps out.
     """
 
     text: str
@@ -88,6 +89,7 @@ class Query:
     diverse: float | None = None
     highlight: bool = False
     rerank: str | None = None
+    facets: tuple[str, ...] = ()
 
     @property
     def reach(self) -> int:
@@ -281,13 +283,14 @@ def _below(score: float, bound: float) -> str:
 
 @dataclass(frozen=True)
 class Hits(Sequence[Hit]):
-    """The answer to a query: hits, best first, equal scores by id; and the report."""
+    """The answer to a query: hits, best first, equal scores by id; the report; and what was counted."""
 
     query: str
     collection: str
     model: str
     hits: tuple[Hit, ...]
     report: Report = field(repr=False)
+    facets: tuple[Facet, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         """Return the number of hits."""

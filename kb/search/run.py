@@ -6,10 +6,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from kb.catalog import facet_fields
 from kb.embed import check_vectors
 from kb.errors import DamagedError, LockedError
 from kb.filters import check
-from kb.search.answer import Answer, best_rejected, turn_page
+from kb.search.answer import Answer, best_rejected, count_facets, turn_page
 from kb.search.examples import find_examples
 from kb.search.mixed import find_hybrid, find_keyword
 from kb.search.query import MAX_QUERY_CHARACTERS, Explanation, Hits, Leg, Mode, Query, Report
@@ -35,6 +36,7 @@ def search(on: Searchable, queries: Sequence[Query]) -> list[Hits]:
 
     Raises:
         FilterError: The filter does not fit the schema.
+        SchemaError: A facet is no field, or is prose.
         QueryError, SchemaMismatchError: A relevance is asked for, and there is no calibration for it.
         NotFoundError: An example does not exist.
         EncoderError: The model failed.
@@ -66,6 +68,7 @@ def _embedded(on: Searchable, texts: Sequence[str]) -> list[np.ndarray | None]:
 
 
 def _checked(on: Searchable, query: Query) -> Query:
+    facet_fields(on.collection.schema, query.facets)
     if query.filter is None:
         return query
     return replace(query, filter=check(query.filter, on.collection.schema))
@@ -91,6 +94,7 @@ def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tupl
                 found = _find(replace(one, words_from_catalog=True), may_use_index=False)
         page = turn_page(one, found)
         rejected = best_rejected(one, found)
+        facets = count_facets(one, found)
     on.searches += 1
     report = Report(
         returned=len(page.hits),
@@ -109,7 +113,7 @@ def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tupl
         notes=(*notes, *doubts),
         relevance=relevance,
     )
-    return Hits(query.text, on.collection.name, on.collection.recipe.model, page.hits, report)
+    return Hits(query.text, on.collection.name, on.collection.recipe.model, page.hits, report, facets)
 
 
 def _find(one: Asked, *, may_use_index: bool) -> Answer:
@@ -139,6 +143,7 @@ def _find_semantic(one: Asked, *, may_use_index: bool) -> Answer:
         ranking.rejected,
         found.strategy,
         explain,
+        counted=one.passing(found.scored, ranking.bound) if one.query.facets else None,
     )
 
 

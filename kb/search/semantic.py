@@ -72,7 +72,8 @@ def find_nearest(one: Asked, wanted: Wanted, *, may_use_index: bool) -> Found:
     if narrow is not None:
         return _compare(one, wanted, narrow)
     scan = one.chunks <= (SMALL if one.query.filter is None else SCANNABLE)
-    if not may_use_index or (scan and on.cache.fits(one.chunks)):
+    # What is to be counted must have been compared.
+    if not may_use_index or one.query.facets or (scan and on.cache.fits(one.chunks)):
         return _scan(one, wanted)
     return _ask_chroma(one, wanted)
 
