@@ -37,7 +37,7 @@ def find_keyword(one: Asked) -> Answer:
     opened = one.words()
     words = opened.index
     asked = words.parse(one.query.text)
-    found = _matches(one, words, asked, one.query.depth)
+    found = _matches(one, words, asked, one.depth)
     scores = dict(zip(found.seqs.tolist(), found.scores.tolist(), strict=True))
     places = _places(found.seqs)
     cosines = score_documents(one, found.seqs.tolist())
@@ -79,9 +79,9 @@ def find_hybrid(one: Asked, *, may_use_index: bool) -> Answer:
     meaning = meaning_leg(one.on.sample(one.connection) @ one.vector)
     legs = _Legs(one, opened.index, asked, meaning, words_leg(list(terms), opened.index.documents))
     excused = legs.excused()
-    depth = max(DEPTH, 4 * one.query.depth)
+    depth = max(DEPTH, 4 * one.depth)
     found = legs.look(depth, excused, may_use_index=may_use_index)
-    while depth < DEEP and not found.is_deep_enough(one.query.depth):
+    while depth < DEEP and not found.is_deep_enough(one.depth):
         depth *= 4
         found = legs.look(depth, excused, may_use_index=may_use_index)
     return found.answer(excused, opened.degraded)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, overload
 
 from kb.errors import QueryError
-from kb.search.cut import Cut
+from kb.search.cut import WINDOW, Cut
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,11 +103,11 @@ class Query:
 
     @property
     def depth(self) -> int:
-        """How many of the best documents must be known to fill the page."""
+        """How many of the best documents must be known to fill the page: whole windows and pools of them."""
+        depth = -(-self.reach // WINDOW) * WINDOW if self.cut.autocut else self.reach
         if self.diverse is not None or self.rerank is not None:
-            return -(-(self.reach + self.cut.autocut) // self.pool) * self.pool
-        # One more than is shown, for the jump that may come after the last one.
-        return self.reach + self.cut.autocut
+            return -(-depth // self.pool) * self.pool
+        return depth
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -230,7 +230,7 @@ class Report:
         milliseconds: The whole search, with the embedding of the query.
         mode: What the answer is ordered by.
         above_max_score: Those whose score is above ``max_score``.
-        after_jump: Hits that ``autocut`` left out of the answer.
+        after_jump: Hits that ``autocut`` left out of the page.
         degraded: Why only the catalog was asked (another process owns the index, or it is damaged), or None. The
             answer is exact all the same.
         notes: Other things to know, e.g. that the query was cut.

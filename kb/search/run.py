@@ -17,7 +17,8 @@ from kb.search.query import MAX_QUERY_CHARACTERS, Explanation, Hits, Leg, Mode, 
 from kb.search.rank import Placed
 from kb.search.relevance import with_bound
 from kb.search.searchable import Asked
-from kb.search.semantic import Wanted, find_nearest
+from kb.search.semantic import Wanted, asks_chroma, find_nearest
+from kb.search.steps import find_in_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +83,7 @@ def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tupl
         query, doubts = with_bound(on, connection, query)
         examples = find_examples(on, connection, query.example)
         direction = examples.turn(vector)
-        one = Asked(on, query, direction, connection, on.condition(query.filter), examples.seqs)
+        one = Asked(on, query, direction, connection, on.condition(query.filter), query.depth, examples.seqs)
         try:
             found = _find(one, may_use_index=owner is None)
         except (DamagedError, LockedError) as error:
@@ -120,13 +121,14 @@ def _find(one: Asked, *, may_use_index: bool) -> Answer:
     if one.query.mode is Mode.KEYWORD:
         return find_keyword(one)
     # Examples alone have no words.
-    if one.query.mode is Mode.HYBRID and one.query.text.strip():
-        return find_hybrid(one, may_use_index=may_use_index)
-    return _find_semantic(one, may_use_index=may_use_index)
+    find = find_hybrid if one.query.mode is Mode.HYBRID and one.query.text.strip() else _find_semantic
+    if asks_chroma(one, may_use_index=may_use_index):
+        return find_in_steps(one, lambda deeper: find(deeper, may_use_index=may_use_index))
+    return find(one, may_use_index=may_use_index)
 
 
 def _find_semantic(one: Asked, *, may_use_index: bool) -> Answer:
-    found = find_nearest(one, Wanted(one.query.depth), may_use_index=may_use_index)
+    found = find_nearest(one, Wanted(one.depth), may_use_index=may_use_index)
     ranking = found.ranking
     places = {best.seq: place for place, best in enumerate(sorted(ranking.best, key=lambda b: (-b.score, b.seq)), 1)}
 

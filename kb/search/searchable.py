@@ -108,6 +108,7 @@ class Asked:
         vector: The query's, unit length, shape (dimension,).
         connection: The snapshot.
         condition: The filter, compiled.
+        depth: How many of the best documents are to be found.
         without: Documents that are left out: the examples.
         words_from_catalog: Whether the index of words has failed, and a copy made from the catalog takes its place.
     """
@@ -117,6 +118,7 @@ class Asked:
     vector: np.ndarray
     connection: Connection
     condition: cat.Condition
+    depth: int
     without: frozenset[int] = frozenset()
     words_from_catalog: bool = False
 
