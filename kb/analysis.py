@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kb.catalog import FACET_VALUES, Facet, facet_fields
+from kb.curate import Facets, check_limit, count_facets
 from kb.errors import UsageError
 from kb.searching import Searching
 
@@ -71,6 +73,27 @@ class Analysis(Searching):
         if place is None:
             return no_topics(self.name, "there are no documents", map=map)
         return survey(Source(*place, checked), wanted)
+
+    def facets(self, *fields: str, where: Filter | str | None = None, limit: int = FACET_VALUES) -> Facets:
+        """Count the values of fields over the documents that satisfy a filter; numbers and dates also have quartiles.
+
+        Args:
+            fields: Any but prose; none for all of them.
+            where: A filter, as text or as an object.
+            limit: How many values of each field to name, the most frequent; the others are counted together.
+
+        Raises:
+            FilterError: The filter does not fit the schema.
+            SchemaError: One is no field, or is prose, or is named twice.
+            UsageError: The limit is out of range.
+        """
+        names = fields or [name for name, field in self.schema.fields.items() if field.is_metadata]
+        wanted = facet_fields(self.schema, names)
+        check_limit(limit)
+        checked, place = self.filter(where), self._place()
+        if place is None:
+            return Facets(self.name, 0, tuple(Facet(field.name, (), 0, 0, 0) for field in wanted))
+        return count_facets(*place, wanted, checked, limit)
 
     def calibrate(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kb.catalog import Relevance
+from kb.catalog import Facet, Relevance, facet_fields
 from kb.errors import QueryError, SupersededError, nearest
 from kb.filters import check, parse
 from kb.search import Cut, Example, Hits, Mode, Query, Report, Strategy, not_calibrated, search
@@ -43,6 +43,7 @@ class Searching(Wiring):
         rerank: str | None = None,
         highlight: bool = False,
         explain: bool = False,
+        facets: Sequence[str] = (),
     ) -> Hits:
         """Return the documents that answer a query, best first, with the reason for their number in ``report``.
 
@@ -65,8 +66,10 @@ class Searching(Wiring):
             rerank: A cross-encoder that orders the best candidates again.
             highlight: Let each hit name its best sentence.
             explain: Let each hit say how its place came about.
+            facets: Fields whose values are counted, over all documents that no bound keeps out: ``hits.facets``.
 
         Raises:
+            SchemaError: A facet is no field, or is prose.
             QueryError, FilterError: The text is blank, a number out of range, the filter does not fit the schema, or
                 the collection has not been calibrated.
             NotFoundError: An example does not exist.
@@ -76,7 +79,18 @@ class Searching(Wiring):
         example = Example(tuple(like), tuple(unlike))
         return self.ask(
             Query(
-                text, self.filter(where), limit, _mode(mode), cut, offset, explain, example, diverse, highlight, rerank
+                text,
+                self.filter(where),
+                limit,
+                _mode(mode),
+                cut,
+                offset,
+                explain,
+                example,
+                diverse,
+                highlight,
+                rerank,
+                _facets(facets),
             )
         )
 
@@ -124,6 +138,7 @@ class Searching(Wiring):
                 self.model,
                 (),
                 Report(0, query.limit, 0, 0, 0, query.cut.min_score, None, Strategy.EXACT, 0.0, query.mode),
+                tuple(Facet(field.name, (), 0, 0, 0) for field in facet_fields(self.schema, query.facets)),
             )
             for query in queries
         ]
@@ -149,6 +164,12 @@ def _relevance(relevance: Relevance | str | None) -> Relevance | None:
     except ValueError:
         valid = nearest(str(relevance), list(Relevance))
         raise QueryError(f"there is no relevance '{relevance}'", hint=valid) from None
+
+
+def _facets(names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise QueryError(f"facets is a list of fields, not one text: '{names}'", hint=f"write facets=[{names!r}]")
+    return tuple(names)
 
 
 def _mode(mode: Mode | str) -> Mode:

@@ -52,6 +52,7 @@ def test_the_methods_of_a_collection_are_these():
             "evaluate",
             "evaluate_steps",
             "export",
+            "facets",
             "filter",
             "forget_judgements",
         ),

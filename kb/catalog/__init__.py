@@ -50,6 +50,7 @@ from kb.catalog.documents import (
     update_documents,
 )
 from kb.catalog.engine import FILE_NAME, Catalog, copy_catalog, now, open_catalog
+from kb.catalog.facets import FACET_VALUES, Facet, FacetValue, Spread, count_values, facet_fields
 from kb.catalog.filter_sql import to_sql
 from kb.catalog.generation_rows import (
     first_other_chunks,
@@ -95,6 +96,7 @@ from kb.catalog.lookup import (
     Condition,
     FoundChunk,
     StoredText,
+    but_these,
     compile_condition,
     count_matching,
     current_change,
@@ -102,6 +104,7 @@ from kb.catalog.lookup import (
     keys_of,
     matching_among,
     matching_seqs,
+    only_these,
     page_seqs,
     seqs_of,
     text_hashes,
@@ -139,6 +142,7 @@ from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_
 from kb.catalog.walk import walk
 
 __all__ = [
+    "FACET_VALUES",
     "FILE_NAME",
     "MAX_KEYS",
     "TARGETS",
@@ -150,6 +154,8 @@ __all__ = [
     "Condition",
     "Connection",
     "Counts",
+    "Facet",
+    "FacetValue",
     "FoundChunk",
     "GenerationState",
     "Interval",
@@ -167,6 +173,7 @@ __all__ = [
     "Revision",
     "Sample",
     "Sort",
+    "Spread",
     "StoredChunk",
     "StoredCollection",
     "StoredDocument",
@@ -179,6 +186,7 @@ __all__ = [
     "add_rejects",
     "all_generations",
     "building",
+    "but_these",
     "changes_of_job",
     "check_serving",
     "chunk_vectors",
@@ -190,12 +198,14 @@ __all__ = [
     "count_matching",
     "count_origins",
     "count_waiting",
+    "count_values",
     "current_change",
     "delete_documents",
     "draw_sample",
     "drop_generation",
     "enqueue",
     "enqueue_all",
+    "facet_fields",
     "find_calibrations",
     "find_collection",
     "find_job",
@@ -236,6 +246,7 @@ __all__ = [
     "note_origins",
     "now",
     "oldest",
+    "only_these",
     "open_catalog",
     "origins_sources",
     "other_chunks_of",

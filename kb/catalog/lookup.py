@@ -64,23 +64,36 @@ def compile_condition(collection_id: int, filter: Filter | None, schema: Schema)
     return Condition(collection_id, f"{own} AND ({compiled})", ordered)
 
 
+def only_these(condition: Condition, seqs: Sequence[int]) -> Condition:
+    """Return a condition that these documents of its collection satisfy, and no others."""
+    return Condition(
+        condition.collection_id, "documents.seq IN (SELECT value FROM json_each(?))", (json.dumps(list(seqs)),)
+    )
+
+
+def but_these(condition: Condition, seqs: Sequence[int]) -> Condition:
+    """Return a condition that some documents do not satisfy, and is otherwise the same."""
+    sql = f"{condition.sql} AND documents.seq NOT IN (SELECT value FROM json_each(?))"
+    return Condition(condition.collection_id, sql, (*condition.values, json.dumps(list(seqs))))
+
+
 def matching_seqs(connection: Connection, condition: Condition, *, limit: int) -> list[int]:
     """Return row numbers of documents that satisfy the condition, at most ``limit``, in no particular order."""
     sql = f"SELECT documents.seq FROM documents WHERE {condition.sql} LIMIT {int(limit)}"
-    return [row[0] for row in _rows(connection, sql, condition.values)]
+    return [row[0] for row in select_rows(connection, sql, condition.values)]
 
 
 def matching_among(connection: Connection, condition: Condition, seqs: Sequence[int]) -> set[int]:
     """Return those of the documents that satisfy the condition."""
     some = "documents.seq IN (SELECT value FROM json_each(?))"
     sql = f"SELECT documents.seq FROM documents WHERE {some} AND {condition.sql}"
-    return {row[0] for row in _rows(connection, sql, (json.dumps(list(seqs)), *condition.values))}
+    return {row[0] for row in select_rows(connection, sql, (json.dumps(list(seqs)), *condition.values))}
 
 
 def count_matching(connection: Connection, condition: Condition) -> int:
     """Return how many documents satisfy the condition."""
     sql = f"SELECT count(*) FROM documents WHERE {condition.sql}"
-    return int(_rows(connection, sql, condition.values)[0][0])
+    return int(select_rows(connection, sql, condition.values)[0][0])
 
 
 def seqs_of(connection: Connection, condition: Condition, keys: Sequence[str]) -> list[int]:
@@ -89,13 +102,13 @@ def seqs_of(connection: Connection, condition: Condition, keys: Sequence[str]) -
         f"SELECT documents.seq FROM documents WHERE documents.collection_id = {condition.collection_id}"
         f" AND documents.key IN (SELECT value FROM json_each(?)) AND {condition.sql}"
     )
-    return [row[0] for row in _rows(connection, sql, (json.dumps(list(keys)), *condition.values))]
+    return [row[0] for row in select_rows(connection, sql, (json.dumps(list(keys)), *condition.values))]
 
 
 def keys_of(connection: Connection, seqs: Sequence[int]) -> dict[int, str]:
     """Return the ids of documents by row number."""
     sql = "SELECT seq, key FROM documents WHERE seq IN (SELECT value FROM json_each(?))"
-    return {seq: key for seq, key in _rows(connection, sql, (json.dumps(list(seqs)),))}
+    return {seq: key for seq, key in select_rows(connection, sql, (json.dumps(list(seqs)),))}
 
 
 def found_chunks(connection: Connection, places: Sequence[tuple[int, int]]) -> dict[int, FoundChunk]:
@@ -110,7 +123,7 @@ def found_chunks(connection: Connection, places: Sequence[tuple[int, int]]) -> d
         " JOIN documents AS d ON d.seq = place.value ->> 0"
         " JOIN chunks AS c ON c.document_seq = d.seq AND c.ordinal = place.value ->> 1"
     )
-    return {row[0]: FoundChunk(*row) for row in _rows(connection, sql, (json.dumps(list(places)),))}
+    return {row[0]: FoundChunk(*row) for row in select_rows(connection, sql, (json.dumps(list(places)),))}
 
 
 def text_hashes(connection: Connection, collection_id: int, keys: Sequence[str]) -> dict[str, tuple[int, bytes]]:
@@ -119,7 +132,9 @@ def text_hashes(connection: Connection, collection_id: int, keys: Sequence[str])
         "SELECT d.key, d.seq, d.text_hash FROM json_each(?) AS wanted"
         " CROSS JOIN documents AS d ON d.collection_id = ? AND d.key = wanted.value"
     )
-    return {key: (seq, text) for key, seq, text in _rows(connection, sql, (json.dumps(list(keys)), collection_id))}
+    return {
+        key: (seq, text) for key, seq, text in select_rows(connection, sql, (json.dumps(list(keys)), collection_id))
+    }
 
 
 def texts_of(connection: Connection, seqs: Sequence[int]) -> list[StoredText]:
@@ -128,21 +143,22 @@ def texts_of(connection: Connection, seqs: Sequence[int]) -> list[StoredText]:
         "SELECT d.seq, d.key, d.text_hash, d.text FROM json_each(?) AS wanted"
         " CROSS JOIN documents AS d ON d.seq = wanted.value"
     )
-    return [StoredText(*row) for row in _rows(connection, sql, (json.dumps(list(seqs)),))]
+    return [StoredText(*row) for row in select_rows(connection, sql, (json.dumps(list(seqs)),))]
 
 
 def page_seqs(connection: Connection, collection_id: int, *, after: int, limit: int) -> list[int]:
     """Return the next row numbers of a collection's documents, in their order."""
     sql = "SELECT seq FROM documents WHERE collection_id = ? AND seq > ? ORDER BY seq LIMIT ?"
-    return [row[0] for row in _rows(connection, sql, (collection_id, after, limit))]
+    return [row[0] for row in select_rows(connection, sql, (collection_id, after, limit))]
 
 
 def current_change(connection: Connection, collection_id: int) -> int:
     """Return the number of the last write to the collection."""
-    return int(_rows(connection, "SELECT change FROM collections WHERE id = ?", (collection_id,))[0][0])
+    return int(select_rows(connection, "SELECT change FROM collections WHERE id = ?", (collection_id,))[0][0])
 
 
-def _rows(connection: Connection, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+def select_rows(connection: Connection, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    """Return what a statement selects."""
     cursor = connection.exec_driver_sql(sql, values).cursor
     assert cursor is not None
     return list(cursor.fetchall())

@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "eval": ("kb.cli.evaluating", "evaluate", "Measure answers against what is known to be right."),
     "compare-models": ("kb.cli.trying", "compare_models", "Try models on the collection's own documents."),
     "compare": ("kb.cli.searching", "compare", "Show how similar texts are to each other."),
+    "facets": ("kb.cli.faceting", "facets", "Count the values of fields."),
     "topics": ("kb.cli.topics", "topics", "Show what the documents are about."),
     "bench": ("kb.cli.benching", "bench", "Measure indexes on the collection's own vectors."),
     "calibrate": ("kb.cli.calibrating", "calibrate", "Find the scores from which on a hit is relevant."),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kb.cli import render
+from kb.cli.faceting import facet_object, print_facets
 from kb.cli.options import Shared, check_raw, raw_cells, shared
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ _SCORE_ROOM: Final = 9
 @click.option("--rerank", metavar="MODEL", help="A cross-encoder that orders the best candidates again.")
 @click.option("--highlight", is_flag=True, help="Show the best sentence of each hit.")
 @click.option("--explain", is_flag=True, help="Say of each hit how its place came about.")
+@click.option("--facets", metavar="A,B", help="Count the values of these fields over all that passes the cut-offs.")
 @raw_cells
 @shared
 def search(
@@ -79,6 +81,7 @@ def search(
     rerank: str | None,
     highlight: bool,
     explain: bool,
+    facets: str | None,
     raw: bool,
 ) -> None:
     """Find the documents that answer QUERY, best first.
@@ -98,6 +101,8 @@ def search(
     from kb.search import Cut, Example, Mode, Query
 
     check_raw(options, raw=raw)
+    if facets is not None and options.format == "csv":
+        raise click.UsageError("CSV has no place for facets: say --format json, or ask kb facets")
     if not queries and not like:
         raise click.UsageError("say what to look for, or name a document with --like")
     with options.open() as base:
@@ -114,10 +119,11 @@ def search(
             diverse,
             highlight,
             rerank,
+            () if facets is None else tuple(name.strip() for name in facets.split(",")),
         )
         answers = collection.ask_all([query, *(replace(query, text=text) for text in queries[1:])])
-        fields, facets = collection.schema.fields.values(), _facets(collection)
-    _print_answers(options, answers, fields, facets, raw=raw)
+        fields, beside = collection.schema.fields.values(), _beside_text(collection)
+    _print_answers(options, answers, fields, beside, raw=raw)
     if len(queries) > 1 and not any(" " in text for text in queries):
         options.note(f"note: these were {len(queries)} queries; one of several words needs quotes")
 
@@ -157,39 +163,51 @@ def similar(
         hits = collection.similar(
             *ids, unlike=unlike, where=where, limit=limit, min_score=min_score, max_score=max_score
         )
-        fields, facets = collection.schema.fields.values(), _facets(collection)
-    _print_answers(options, [hits], fields, facets, raw=raw)
+        fields, beside = collection.schema.fields.values(), _beside_text(collection)
+    _print_answers(options, [hits], fields, beside, raw=raw)
 
 
-def _facets(collection: kb.Collection) -> set[str]:
+def _beside_text(collection: kb.Collection) -> set[str]:
     """Return the fields that are shown beside the text: what it shows already is not shown again."""
     schema = collection.schema
     return {name for name, f in schema.fields.items() if f.is_metadata and name not in schema.template.names}
 
 
 def _print_answers(
-    options: Shared, answers: Sequence[Hits], fields: Collection[Field], facets: set[str], *, raw: bool
+    options: Shared, answers: Sequence[Hits], fields: Collection[Field], beside: set[str], *, raw: bool
 ) -> None:
     """Print answers and, on stderr, why each has its length."""
     several = len(answers) > 1
     if options.format == "json":
-        objects = [render.hits_object(hits) for hits in answers]
+        objects = [_answer_object(hits) for hits in answers]
         render.print_json(objects if several else objects[0])
     elif options.format == "csv":
         _print_csv(answers, fields, raw=raw)
     elif options.format == "jsonl":
         rows = [
-            {**({"query": hits.query} if several else {}), **render.hit_object(hit)} for hits in answers for hit in hits
+            {**({"query": hits.query} if several else {}), **row}
+            for hits in answers
+            for row in (*map(render.hit_object, hits), *({"facet": facet_object(one)} for one in hits.facets))
         ]
         render.print_rows(rows, options.format, columns=[])
     for hits in answers:
         if options.format == "table":
             if several:
                 render.console().print(f"\n{hits.query}", style="bold", markup=False, highlight=False)
-            _print_hits(hits, facets)
+            _print_hits(hits, beside)
+            if hits and hits.facets:
+                render.console().print()
+            print_facets(hits.facets)
         options.note((f"{hits.query}: " if several else "") + str(hits.report))
         for note in (*hits.report.notes, *([hits.report.degraded] if hits.report.degraded else [])):
             options.note(f"note: {note}")
+
+
+def _answer_object(hits: Hits) -> dict[str, Any]:
+    made = render.hits_object(hits)
+    if hits.facets:
+        made["facets"] = [facet_object(facet) for facet in hits.facets]
+    return made
 
 
 @click.command()
@@ -259,7 +277,7 @@ def _print_csv(answers: Sequence[Hits], fields: Collection[Field], *, raw: bool)
     render.print_csv(columns, rows, raw=raw)
 
 
-def _print_hits(hits: Hits, facets: set[str]) -> None:
+def _print_hits(hits: Hits, beside: set[str]) -> None:
     from rich.text import Text
 
     # Two columns of the same numbers would say nothing.
@@ -274,7 +292,7 @@ def _print_hits(hits: Hits, facets: set[str]) -> None:
         facts = [
             f"{name}: {render.short(value, 60)}"
             for name, value in render.present(hit.fields).items()
-            if name in facets and value not in ("", [])
+            if name in beside and value not in ("", [])
         ]
         if facts:
             shown.append("\n" + " · ".join(facts), style="not bold dim")

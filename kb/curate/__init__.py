@@ -17,6 +17,7 @@ from kb.curate.edit import (
     update,
 )
 from kb.curate.exporting import export, to_frame
+from kb.curate.facets import Facets, check_limit, count_facets
 from kb.curate.undo import KIND as UNDO
 from kb.curate.undo import UndoPlan, UndoRequest, plan_undo, undo
 
@@ -24,10 +25,13 @@ __all__ = [
     "UNDO",
     "DeletedEntry",
     "Entry",
+    "Facets",
     "HistoryEntry",
     "UndoPlan",
     "UndoRequest",
+    "check_limit",
     "count",
+    "count_facets",
     "delete",
     "deleted",
     "export",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kb import catalog as cat
 from kb.search.arrange import best_sentence, diversify, rerank
-from kb.search.cut import largest_jump
+from kb.search.cut import end_of
 from kb.search.query import Hit, Rejected
 from kb.search.rank import DECIMALS
 
@@ -31,6 +31,8 @@ class Answer:
         strategy: How the candidates were found.
         explain: Returns how a document's place came about, given its text.
         degraded: Why the answer did not come from the indexes, or None.
+        counted: With facets, the documents that ``passed`` counts; None for all that satisfy the filter.
+        settled: Documents that come first, in this order, whatever the scores of the others.
     """
 
     placed: Sequence[Placed]
@@ -42,6 +44,8 @@ class Answer:
     strategy: Strategy
     explain: Callable[[Placed, str], Explanation]
     degraded: str | None = None
+    counted: Sequence[int] | None = None
+    settled: Sequence[Placed] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Page:
 
     Attributes:
         hits: Best first, equal scores by id.
-        after_jump: How many more there would be without ``autocut``.
+        after_jump: How many more the page would have without ``autocut``.
     """
 
     hits: tuple[Hit, ...]
@@ -60,17 +64,16 @@ class Page:
 def turn_page(one: Asked, answer: Answer) -> Page:
     """Order an answer, cut it, and read the documents that it shows."""
     query = one.query
-    ordered = _ordered(one, answer.placed, query.depth)
+    ordered = in_order(one, answer, query.depth)
     if query.rerank is not None:
-        pools = _pools(ordered[: query.depth], query.pool)
+        pools = _pools(ordered, query.pool)
         ordered = [placed for pool in pools for placed in rerank(one, query.rerank, pool)]
     kept = ordered
     if query.cut.autocut:
-        # One hit more than is shown: the jump may come right after the last one.
-        kept = ordered[: largest_jump([placed.rank_score for placed in ordered[: query.reach + 1]])]
-    without = min(len(ordered), query.reach) - min(len(kept), query.reach)
+        kept = ordered[: end_of([placed.rank_score for placed in ordered])]
+    without = len(ordered[query.offset : query.reach]) - len(kept[query.offset : query.reach])
     if query.diverse is not None:
-        pools = _pools(kept[: query.depth], query.pool)
+        pools = _pools(kept, query.pool)
         kept = [placed for pool in pools for placed in diversify(one, query.diverse, pool, query.reach)]
     return Page(tuple(_hits(one, answer, kept[query.offset : query.reach])), without)
 
@@ -79,14 +82,16 @@ def _pools(ordered: Sequence[Placed], size: int) -> list[Sequence[Placed]]:
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 
-def _ordered(one: Asked, placed: Sequence[Placed], reach: int) -> list[Placed]:
-    """Return the best so many documents, and one more; equal scores by id."""
-    by_score = sorted(placed, key=lambda p: -p.rank_score)
-    if len(by_score) > reach + 1:
-        last = by_score[reach].rank_score
+def in_order(one: Asked, answer: Answer, depth: int) -> list[Placed]:
+    """Return the best so many documents: those that are settled, then the others by score, equal ones by id."""
+    settled = {p.best.seq for p in answer.settled}
+    by_score = sorted((p for p in answer.placed if p.best.seq not in settled), key=lambda p: -p.rank_score)
+    open_ = max(0, depth - len(settled))
+    if 0 < open_ < len(by_score):
+        last = by_score[open_ - 1].rank_score
         by_score = [p for p in by_score if p.rank_score >= last]
     keys = cat.keys_of(one.connection, [p.best.seq for p in by_score])
-    return sorted(by_score, key=lambda p: (-p.rank_score, keys[p.best.seq]))[: reach + 1]
+    return [*answer.settled, *sorted(by_score, key=lambda p: (-p.rank_score, keys[p.best.seq]))][:depth]
 
 
 def _hits(one: Asked, answer: Answer, shown: Sequence[Placed]) -> list[Hit]:
@@ -111,6 +116,17 @@ def _hits(one: Asked, answer: Answer, shown: Sequence[Placed]) -> list[Hit]:
             )
         )
     return hits
+
+
+def count_facets(one: Asked, answer: Answer) -> tuple[cat.Facet, ...]:
+    """Return how the values of the fields asked for are distributed over all documents that no bound keeps out."""
+    fields = cat.facet_fields(one.on.collection.schema, one.query.facets)
+    condition = one.condition
+    if answer.counted is not None:
+        condition = cat.only_these(condition, answer.counted)
+    elif one.without:
+        condition = cat.but_these(condition, sorted(one.without))
+    return tuple(cat.count_values(one.connection, condition, field, cat.FACET_VALUES) for field in fields)
 
 
 def best_rejected(one: Asked, answer: Answer) -> Rejected | None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from kb.catalog import Relevance
 
+WINDOW: Final = 50
+"""The end of an answer is looked for in its best so many documents, then in the next so many, whatever a page shows."""
+
 STEEP: Final = 2.0
 """A jump counts when it is so many times the average drop between neighbours: an even slope has no end."""
 
@@ -69,13 +72,29 @@ class Cut:
         return relative if self.min_score is None else max(relative, self.min_score)
 
 
+def end_of(scores: Sequence[float]) -> int:
+    """Return how many of the scores come before the largest drop of the first window that has a steep one.
+
+    Args:
+        scores: In the order of the answer, whole windows of it unless there are no more.
+    """
+    for start in range(0, len(scores), WINDOW):
+        first = max(0, start - 1)  # the drop from the window before belongs to this one
+        window = scores[first : start + WINDOW]
+        kept = largest_jump(window)
+        if kept < len(window):
+            return first + kept
+    return len(scores)
+
+
 def largest_jump(scores: Sequence[float]) -> int:
     """Return how many of the scores come before the largest drop; all of them where the slope is even.
 
     Args:
         scores: From the best down.
     """
-    drops = [upper - lower for upper, lower in pairwise(scores)]
+    # A reranker orders what it reads in portions: between two of them the score may rise.
+    drops = [max(0.0, upper - lower) for upper, lower in pairwise(scores)]
     if len(drops) < 2:
         return len(scores)
     largest = max(drops)

@@ -37,7 +37,7 @@ def find_keyword(one: Asked) -> Answer:
     opened = one.words()
     words = opened.index
     asked = words.parse(one.query.text)
-    found = _matches(one, words, asked, one.query.depth)
+    found = _matches(one, words, asked, one.depth)
     scores = dict(zip(found.seqs.tolist(), found.scores.tolist(), strict=True))
     places = _places(found.seqs)
     cosines = score_documents(one, found.seqs.tolist())
@@ -59,6 +59,7 @@ def find_keyword(one: Asked) -> Answer:
         Strategy.WORDS,
         explain,
         opened.degraded,
+        [best.seq for best in ranking.best] if one.query.facets else None,
     )
 
 
@@ -78,9 +79,9 @@ def find_hybrid(one: Asked, *, may_use_index: bool) -> Answer:
     meaning = meaning_leg(one.on.sample(one.connection) @ one.vector)
     legs = _Legs(one, opened.index, asked, meaning, words_leg(list(terms), opened.index.documents))
     excused = legs.excused()
-    depth = max(DEPTH, 4 * one.query.depth)
+    depth = max(DEPTH, 4 * one.depth)
     found = legs.look(depth, excused, may_use_index=may_use_index)
-    while depth < DEEP and not found.is_deep_enough(one.query.depth):
+    while depth < DEEP and not found.is_deep_enough(one.depth):
         depth *= 4
         found = legs.look(depth, excused, may_use_index=may_use_index)
     return found.answer(excused, opened.degraded)
@@ -171,7 +172,19 @@ class _Fusing:
             near.strategy,
             explain,
             degraded,
+            self._counted() if self.legs.one.query.facets else None,
         )
+
+    def _counted(self) -> list[int] | None:
+        """Return the documents that no bound keeps out, those that pass by a phrase alone included."""
+        bound = self.near.ranking.bound
+        passing = self.legs.one.passing(self.near.scored, bound)
+        if passing is None:
+            return None
+        return [
+            *passing,
+            *(placed.best.seq for placed in self.placed if bound is not None and placed.best.score < bound),
+        ]
 
     def _rejected(self, excused: frozenset[int]) -> Best | None:
         """Return the best document below the bound that no phrase lets pass."""
@@ -244,11 +257,13 @@ def _existing(one: Asked, found: WordMatches) -> WordMatches:
 def _matches(one: Asked, words: WordIndex, asked: WordQuery, reach: int) -> WordMatches:
     """Return what keyword search shows, and how many documents that satisfy the filter match in all.
 
-    With a bound, a filter that many documents satisfy, or examples, all that match are looked at: they are counted.
+    With a bound, facets, a filter that many documents satisfy, or examples, all that match are looked at: they are
+    counted.
     """
     narrow = one.narrow()
     partly = one.query.filter is not None or bool(one.without)
-    every = one.query.cut != Cut(autocut=one.query.cut.autocut) or (narrow is None and partly)
+    bounded = one.query.cut != Cut(autocut=one.query.cut.autocut)
+    every = bounded or bool(one.query.facets) or (narrow is None and partly)
     most = max(1, words.documents)
     # One more than is shown: it tells whether equal scores go on after the last one.
     found = words.search(asked, most if every else reach + 1, among=narrow, all_phrases=True)

@@ -8,12 +8,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, overload
 
 from kb.errors import QueryError
-from kb.search.cut import Cut
+from kb.search.cut import WINDOW, Cut
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kb.catalog import Relevance
+    from kb.catalog import Facet, Relevance
     from kb.filters import Filter
     from kb.schema import Document, Value
 
@@ -75,6 +75,7 @@ class Query:
         diverse: How much a hit's distance from those above it counts against its own place, in [0, 1]; None for not.
         highlight: Whether each hit names its best sentence.
         rerank: The cross-encoder that orders the best candidates again, or None.
+        facets: Fields whose values are counted over all documents that no bound keeps out.
     """
 
     text: str
@@ -88,6 +89,7 @@ class Query:
     diverse: float | None = None
     highlight: bool = False
     rerank: str | None = None
+    facets: tuple[str, ...] = ()
 
     @property
     def reach(self) -> int:
@@ -101,11 +103,11 @@ class Query:
 
     @property
     def depth(self) -> int:
-        """How many of the best documents must be known to fill the page."""
+        """How many of the best documents must be known to fill the page: whole windows and pools of them."""
+        depth = -(-self.reach // WINDOW) * WINDOW if self.cut.autocut else self.reach
         if self.diverse is not None or self.rerank is not None:
-            return -(-(self.reach + self.cut.autocut) // self.pool) * self.pool
-        # One more than is shown, for the jump that may come after the last one.
-        return self.reach + self.cut.autocut
+            return -(-depth // self.pool) * self.pool
+        return depth
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -228,7 +230,7 @@ class Report:
         milliseconds: The whole search, with the embedding of the query.
         mode: What the answer is ordered by.
         above_max_score: Those whose score is above ``max_score``.
-        after_jump: Hits that ``autocut`` left out of the answer.
+        after_jump: Hits that ``autocut`` left out of the page.
         degraded: Why only the catalog was asked (another process owns the index, or it is damaged), or None. The
             answer is exact all the same.
         notes: Other things to know, e.g. that the query was cut.
@@ -281,13 +283,14 @@ def _below(score: float, bound: float) -> str:
 
 @dataclass(frozen=True)
 class Hits(Sequence[Hit]):
-    """The answer to a query: hits, best first, equal scores by id; and the report."""
+    """The answer to a query: hits, best first, equal scores by id; the report; and what was counted."""
 
     query: str
     collection: str
     model: str
     hits: tuple[Hit, ...]
     report: Report = field(repr=False)
+    facets: tuple[Facet, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         """Return the number of hits."""

@@ -111,6 +111,18 @@ def rank(
     return Ranking(best, passed, above, rejected, min_score)
 
 
+def between(query: np.ndarray, found: Scored, low: float, high: float) -> list[int]:
+    """Return every document whose exact score, that of its best chunk, lies in [low, high]."""
+    scores = found.scores.astype(np.float64)
+    # Only these can be on the wrong side of a bound in float32.
+    close = np.flatnonzero((np.abs(scores - low) <= MARGIN) | (np.abs(scores - high) <= MARGIN))
+    scores[close] = exact_scores(query, found.matrix[found.rows[close]])
+    seqs, places = np.unique(found.seqs, return_inverse=True)
+    best = np.full(len(seqs), -np.inf)
+    np.maximum.at(best, places, scores)
+    return [int(seq) for seq in seqs[(best >= low) & (best <= high)]]
+
+
 class _Walk:
     """Goes through the scored chunks from the best one down, each document once, with its best chunk."""
 

@@ -7,17 +7,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kb import catalog as cat
+from kb.catalog import facet_fields
 from kb.embed import check_vectors
 from kb.errors import DamagedError, LockedError
 from kb.filters import check
-from kb.search.answer import Answer, best_rejected, turn_page
+from kb.search.answer import Answer, best_rejected, count_facets, turn_page
 from kb.search.examples import find_examples
 from kb.search.mixed import find_hybrid, find_keyword
 from kb.search.query import MAX_QUERY_CHARACTERS, Explanation, Hits, Leg, Mode, Query, Report
 from kb.search.rank import Placed
 from kb.search.relevance import with_bound
 from kb.search.searchable import Asked
-from kb.search.semantic import Wanted, find_nearest
+from kb.search.semantic import Wanted, asks_chroma, find_nearest
+from kb.search.steps import find_in_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +38,7 @@ def search(on: Searchable, queries: Sequence[Query]) -> list[Hits]:
 
     Raises:
         FilterError: The filter does not fit the schema.
+        SchemaError: A facet is no field, or is prose.
         QueryError, SchemaMismatchError: A relevance is asked for, and there is no calibration for it.
         NotFoundError: An example does not exist.
         EncoderError: The model failed.
@@ -68,6 +71,7 @@ def _embedded(on: Searchable, texts: Sequence[str]) -> list[np.ndarray | None]:
 
 
 def _checked(on: Searchable, query: Query) -> Query:
+    facet_fields(on.collection.schema, query.facets)
     if query.filter is None:
         return query
     return replace(query, filter=check(query.filter, on.collection.schema))
@@ -82,7 +86,7 @@ def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tupl
         query, doubts = with_bound(on, connection, query)
         examples = find_examples(on, connection, query.example)
         direction = examples.turn(vector)
-        one = Asked(on, query, direction, connection, on.condition(query.filter), examples.seqs)
+        one = Asked(on, query, direction, connection, on.condition(query.filter), query.depth, examples.seqs)
         try:
             found = _find(one, may_use_index=owner is None)
         except (DamagedError, LockedError) as error:
@@ -94,6 +98,7 @@ def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tupl
                 found = _find(replace(one, words_from_catalog=True), may_use_index=False)
         page = turn_page(one, found)
         rejected = best_rejected(one, found)
+        facets = count_facets(one, found)
     on.searches += 1
     report = Report(
         returned=len(page.hits),
@@ -112,20 +117,21 @@ def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tupl
         notes=(*notes, *doubts),
         relevance=relevance,
     )
-    return Hits(query.text, on.collection.name, on.collection.recipe.model, page.hits, report)
+    return Hits(query.text, on.collection.name, on.collection.recipe.model, page.hits, report, facets)
 
 
 def _find(one: Asked, *, may_use_index: bool) -> Answer:
     if one.query.mode is Mode.KEYWORD:
         return find_keyword(one)
     # Examples alone have no words.
-    if one.query.mode is Mode.HYBRID and one.query.text.strip():
-        return find_hybrid(one, may_use_index=may_use_index)
-    return _find_semantic(one, may_use_index=may_use_index)
+    find = find_hybrid if one.query.mode is Mode.HYBRID and one.query.text.strip() else _find_semantic
+    if asks_chroma(one, may_use_index=may_use_index):
+        return find_in_steps(one, lambda deeper: find(deeper, may_use_index=may_use_index))
+    return find(one, may_use_index=may_use_index)
 
 
 def _find_semantic(one: Asked, *, may_use_index: bool) -> Answer:
-    found = find_nearest(one, Wanted(one.query.depth), may_use_index=may_use_index)
+    found = find_nearest(one, Wanted(one.depth), may_use_index=may_use_index)
     ranking = found.ranking
     places = {best.seq: place for place, best in enumerate(sorted(ranking.best, key=lambda b: (-b.score, b.seq)), 1)}
 
@@ -142,6 +148,7 @@ def _find_semantic(one: Asked, *, may_use_index: bool) -> Answer:
         ranking.rejected,
         found.strategy,
         explain,
+        counted=one.passing(found.scored, ranking.bound) if one.query.facets else None,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from kb import catalog as cat
-from kb.search.rank import rank
+from kb.search.rank import between, rank
 from kb.write import sample_of
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class Asked:
         vector: The query's, unit length, shape (dimension,).
         connection: The snapshot.
         condition: The filter, compiled.
+        depth: How many of the best documents are to be found.
         without: Documents that are left out: the examples.
         words_from_catalog: Whether the index of words has failed, and a copy made from the catalog takes its place.
     """
@@ -115,6 +116,7 @@ class Asked:
     vector: np.ndarray
     connection: Connection
     condition: cat.Condition
+    depth: int
     without: frozenset[int] = frozenset()
     words_from_catalog: bool = False
 
@@ -138,6 +140,19 @@ class Asked:
             first = rank(self.vector, found, limit=1, max_score=cut.max_score, verify=verify).best
             bound = cut.bound(max((one.score for one in first), default=None))
         return rank(self.vector, found, limit=limit, min_score=bound, max_score=cut.max_score, verify=verify)
+
+    def passing(self, found: Scored, bound: float | None) -> list[int] | None:
+        """Return the documents that no bound keeps out; None for all that satisfy the filter.
+
+        Args:
+            found: The chunks of all documents that satisfy the filter.
+            bound: The lower bound that applied, or None.
+        """
+        top = self.query.cut.max_score
+        if bound is None and top is None:
+            return None
+        seqs = between(self.vector, found, -1.0 if bound is None else bound, 1.0 if top is None else top)
+        return sorted(self.matching(seqs)) if seqs else []
 
     def matching(self, seqs: Sequence[int]) -> set[int]:
         """Return those of the documents that satisfy the filter and are no examples."""

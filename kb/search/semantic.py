@@ -27,6 +27,10 @@ SCANNABLE: Final = 200_000
 """Up to so many chunks a broad filter is answered by a scan of the vectors in memory."""
 
 
+MANY: Final = 2_000
+"""Where so many of Chroma's proposals are not enough, something else is quicker."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a strategy has found.
@@ -67,14 +71,21 @@ def find_nearest(one: Asked, wanted: Wanted, *, may_use_index: bool) -> Found:
     Raises:
         DamagedError, LockedError: The index cannot be asked; without ``may_use_index`` it is not.
     """
-    on = one.on
     narrow = one.narrow()
     if narrow is not None:
         return _compare(one, wanted, narrow)
+    if asks_chroma(one, may_use_index=may_use_index):
+        return _ask_chroma(one, wanted)
+    return _scan(one, wanted)
+
+
+def asks_chroma(one: Asked, *, may_use_index: bool) -> bool:
+    """Return whether Chroma is asked for candidates: then what is found is approximate."""
+    # What is to be counted must have been compared.
+    if not may_use_index or one.query.facets or one.narrow() is not None:
+        return False
     scan = one.chunks <= (SMALL if one.query.filter is None else SCANNABLE)
-    if not may_use_index or (scan and on.cache.fits(one.chunks)):
-        return _scan(one, wanted)
-    return _ask_chroma(one, wanted)
+    return not (scan and one.on.cache.fits(one.chunks))
 
 
 def score_documents(one: Asked, seqs: Sequence[int]) -> Scored:
@@ -127,9 +138,9 @@ def _ask_chroma(one: Asked, wanted: Wanted) -> Found:
     proposals = first
     while True:
         found = _propose(one, wanted, generation, proposals, None)
-        if _is_enough(wanted, found) or proposals >= min(one.chunks, 2_000):
+        if _is_enough(wanted, found) or proposals >= min(one.chunks, MANY):
             break
-        proposals *= 8
+        proposals = min(8 * proposals, MANY)
     if _is_enough(wanted, found) or proposals >= one.chunks:
         return found
     where = None if one.query.filter is None else to_where(one.query.filter, one.on.collection.schema)
