@@ -49,7 +49,18 @@ from kb.catalog.documents import (
     touched_since,
     update_documents,
 )
-from kb.catalog.engine import FILE_NAME, Catalog, copy_catalog, now, open_catalog
+from kb.catalog.engine import Catalog, now, open_catalog, refusal
+from kb.catalog.failures import ADVICE, RESTORE
+from kb.catalog.files import (
+    FILE_NAME,
+    CatalogSummary,
+    CollectionCounts,
+    copy_catalog,
+    integrity,
+    move_rejects,
+    summarise,
+    sync,
+)
 from kb.catalog.filter_sql import to_sql
 from kb.catalog.job_changes import MAX_KEYS, JobChange, changes_of_job, keys_of_job
 from kb.catalog.jobs import (
@@ -111,18 +122,23 @@ from kb.catalog.queue import (
     refused_by_job,
 )
 from kb.catalog.samples import Sample, draw_sample, find_sample, save_sample
+from kb.catalog.soundness import accept, forget_closed, note_closed
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
 from kb.catalog.walk import walk
 
 __all__ = [
+    "ADVICE",
     "FILE_NAME",
     "MAX_KEYS",
+    "RESTORE",
     "TARGETS",
     "VECTORS",
     "WORDS",
     "Calibration",
     "Catalog",
+    "CatalogSummary",
     "ChunkVectors",
+    "CollectionCounts",
     "Condition",
     "Connection",
     "Counts",
@@ -147,6 +163,7 @@ __all__ = [
     "StoredDocument",
     "StoredState",
     "StoredText",
+    "accept",
     "add_collection",
     "add_job",
     "add_rejects",
@@ -171,6 +188,7 @@ __all__ = [
     "find_sample",
     "first_chunks",
     "forget",
+    "forget_closed",
     "forget_judgements",
     "forget_origins",
     "forget_rejects",
@@ -185,6 +203,7 @@ __all__ = [
     "insert_documents",
     "insert_revisions",
     "insert_vectors",
+    "integrity",
     "interrupt_running",
     "judged_texts",
     "keys_of",
@@ -197,8 +216,10 @@ __all__ = [
     "list_judgements",
     "matching_among",
     "matching_seqs",
+    "move_rejects",
     "next_change",
     "next_seq",
+    "note_closed",
     "note_origins",
     "now",
     "oldest",
@@ -207,6 +228,7 @@ __all__ = [
     "page_documents",
     "page_seqs",
     "pending",
+    "refusal",
     "refusals",
     "refuse",
     "refused_by_job",
@@ -224,6 +246,8 @@ __all__ = [
     "set_back_other_origins",
     "shared_origins",
     "stored_states",
+    "summarise",
+    "sync",
     "text_hashes",
     "texts_of",
     "to_sql",

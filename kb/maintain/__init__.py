@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+from kb.maintain.backup import BACKUPS, Backup, check_backup, create_backup, find_backup, list_backups
+from kb.maintain.manifest import Manifest
 from kb.maintain.problem import Problem
+from kb.maintain.restoring import restore_backup
 from kb.maintain.stats import CollectionStats, Stats, collection_stats, disk_bytes
 from kb.maintain.verify import verify
 
-__all__ = ["CollectionStats", "Problem", "Stats", "collection_stats", "disk_bytes", "verify"]
+__all__ = [
+    "BACKUPS",
+    "Backup",
+    "CollectionStats",
+    "Manifest",
+    "Problem",
+    "Stats",
+    "check_backup",
+    "collection_stats",
+    "create_backup",
+    "disk_bytes",
+    "find_backup",
+    "list_backups",
+    "restore_backup",
+    "verify",
+]

@@ -74,6 +74,8 @@ def _checked(on: Searchable, query: Query) -> Query:
 def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tuple[str, ...], began: float) -> Hits:
     owner = on.other_owner()
     degraded = None if owner is None else f"the index is owned by {owner}; answered exactly from the catalog"
+    if on.catalog.damage is not None:
+        degraded = f"the catalog is damaged: {on.catalog.damage}; answered exactly from what can be read of it"
     with on.cache.guard, on.catalog.read() as connection:
         relevance = query.cut.relevance
         query, doubts = with_bound(on, connection, query)
@@ -81,7 +83,7 @@ def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tupl
         direction = examples.turn(vector)
         one = Asked(on, query, direction, connection, on.condition(query.filter), examples.seqs)
         try:
-            found = _find(one, may_use_index=owner is None)
+            found = _find(one, may_use_index=degraded is None)
         except (DamagedError, LockedError) as error:
             degraded = f"{error}; answered exactly from the catalog"
             try:
