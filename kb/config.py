@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from kb.errors import ConfigError, NoKnowledgeBaseError, SchemaError, nearest
+from kb.errors import ConfigError, DamagedError, NoKnowledgeBaseError, SchemaError, nearest
 from kb.import_config import ImportSettings, read_import
 from kb.model_config import ModelSettings, model_id, read_model
 from kb.schema import Field, FieldType, Schema, build_schema, parse_type
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FILE_NAME: Final = "config.toml"
+INCOMPLETE: Final = "INCOMPLETE-RESTORE.txt"
+"""Lies in a folder that a backup is being restored into, until everything is there."""
+
 DEFAULT_MODEL: Final = "all-MiniLM-L6-v2"
 DEFAULT_STORAGE: Final = ".kb"
 DEFAULT_LANGUAGE: Final = "english"
@@ -91,10 +94,12 @@ def find_root(directory: str | os.PathLike[str] | None, environment: Mapping[str
 
     Raises:
         NoKnowledgeBaseError: There is no ``config.toml`` in it.
+        DamagedError: A restore into it did not come to its end.
     """
     given = directory or environment.get("KB_HOME")
     if given is not None and str(given):
         root = Path(given).expanduser()
+        _check_complete(root)
         if (root / FILE_NAME).is_file():
             return root.resolve()
         raise NoKnowledgeBaseError(f"there is no knowledge base in {root}: no {FILE_NAME}", hint=f"kb init {root}")
@@ -103,11 +108,21 @@ def find_root(directory: str | os.PathLike[str] | None, environment: Mapping[str
     except FileNotFoundError:
         raise NoKnowledgeBaseError("the current folder no longer exists", hint="cd to another one") from None
     for folder in (here, *here.parents):
+        _check_complete(folder)
         if (folder / FILE_NAME).is_file():
             return folder
     raise NoKnowledgeBaseError(
         f"there is no knowledge base in {here} or above: no {FILE_NAME}", hint="kb init, or name one with --kb DIR"
     )
+
+
+def _check_complete(folder: Path) -> None:
+    if (folder / INCOMPLETE).exists():
+        raise DamagedError(
+            f"{folder} is an incomplete restore",
+            unchanged="the backup that it was made from is untouched",
+            hint=f"restore again into {folder.name.removesuffix('.incomplete')}: kb backup restore NAME|PATH NEWDIR",
+        )
 
 
 def load_settings(root: Path, environment: Mapping[str, str] = os.environ) -> Settings:

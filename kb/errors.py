@@ -20,6 +20,7 @@ appears in JSON, the ``exit_code`` of the command line and the ``http_status`` o
     ├── NoKnowledgeBaseError       no config.toml here or above
     ├── LockedError                another process, or another handle, owns the knowledge base
     ├── DamagedError               stored data that contradicts itself
+    │   └── CatalogDamagedError    … in the catalog, which nothing else can be rebuilt from
     ├── MismatchError              the data is sound, but was made by something else
     │   ├── ModelMismatchError     another embedding model
     │   ├── SchemaMismatchError    another schema or recipe
@@ -174,6 +175,20 @@ class DamagedError(KBError):
 
     code = "damaged"
     exit_code = 12
+
+
+class CatalogDamagedError(DamagedError):
+    """The catalog is damaged, or its disk fails; from then on it is only read.
+
+    Args:
+        is_lasting: Whether it still is when the knowledge base is opened again.
+    """
+
+    code = "catalog_damaged"
+
+    def __init__(self, what: str, *, unchanged: str = "", hint: str = "", is_lasting: bool = True) -> None:
+        super().__init__(what, unchanged=unchanged, hint=hint)
+        self.is_lasting = is_lasting
 
 
 class MismatchError(KBError):

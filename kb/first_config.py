@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import tomlkit
 
-from kb.config import FILE_NAME, check_collection_name, field_from_declaration, load_settings
+from kb.config import DEFAULT_STORAGE, FILE_NAME, check_collection_name, field_from_declaration, load_settings
 from kb.errors import ConflictError, UsageError
 from kb.schema import build_schema
 
@@ -132,6 +132,27 @@ def add_collection(directory: Path, proposal: Proposal) -> Path:
             shutil.copymode(path, draft)
         draft.replace(path)
     return path
+
+
+def set_storage(directory: Path, storage: str) -> None:
+    """Let ``config.toml`` say where the catalog lies, and leave everything else as it is, comments included.
+
+    Args:
+        directory: The folder with the file, which is replaced at once.
+        storage: Relative to it.
+    """
+    path = directory / FILE_NAME
+    document = tomlkit.parse(path.read_bytes().decode())
+    before = document.unwrap().get("storage", {}).get("path", DEFAULT_STORAGE)
+    if before == storage:
+        return
+    if "storage" not in document:
+        document["storage"] = tomlkit.table()
+    document["storage"]["path"] = storage
+    draft = directory / f"{FILE_NAME}.part"
+    draft.write_text(tomlkit.dumps(document), encoding="utf-8")
+    shutil.copymode(path, draft)
+    draft.replace(path)
 
 
 def _check_free(path: Path, text: str, name: str) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kb.config import Settings
     from kb.curate import UndoPlan
     from kb.embed import Encoder
-    from kb.maintain import Problem, Stats
+    from kb.maintain import Backup, Problem, Stats
     from kb.schema import Document
 
 
@@ -139,6 +139,14 @@ class KnowledgeBase(Opened):
             NotFoundError: There is no such collection.
         """
         return upkeep.stats(self, collection)
+
+    def back_up(self, name: str | None = None) -> Backup:
+        """Back it up as it is at this moment, while it is in use; see ``kb.maintain.create_backup``."""
+        return upkeep.back_up(self, name)
+
+    def backups(self) -> list[Backup]:
+        """Return its backups, oldest first; ``kb.restoring.restore`` makes a knowledge base of one."""
+        return upkeep.backups(self)
 
     def _only_name(self) -> str:
         names = self.names()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 from kb import __version__, jobs
 from kb import catalog as cat
 from kb.declaration import as_stored, changed_recipe, is_former, mismatches, same_models, with_template
-from kb.errors import DamagedError, LockedError, MismatchError, SchemaMismatchError, UsageError
+from kb.errors import CatalogDamagedError, DamagedError, LockedError, MismatchError, SchemaMismatchError, UsageError
 from kb.index import FOLDER, Generation, OpenWords, Owner, Ownership, remove_words
 from kb.write import MOST_WAITING, Indexes, inspect
 
@@ -51,6 +51,7 @@ class Opened:
         self._encoders: dict[str, Encoder] = dict(encoders or {})
         self._ownership = Ownership(settings.storage, inspect)
         self._catalog: cat.Catalog | None = None
+        self._damage: str | None = None
         self._indexes = Indexes(settings.storage, self._ownership, self.own, store_text=settings.store_text)
         self._is_closed = False
         self._is_registered = False
@@ -70,13 +71,15 @@ class Opened:
     def _open_existing(self) -> None:
         path = self.settings.storage / cat.FILE_NAME
         if path.exists() and path.stat().st_size > 0:
-            self._catalog = cat.open_catalog(path, version=__version__)
-            self._catch_up()
+            in_use = self._ownership.other_owner() is not None
+            self._catalog = cat.open_catalog(path, version=__version__, in_use=in_use)
+            if self._catalog.damage is None:
+                self._catch_up()
         elif (self.settings.storage / FOLDER).exists():
             raise DamagedError(
                 f"{path} is missing or empty, but there is an index beside it",
                 unchanged="nothing was created",
-                hint=f"put the catalog back, or move {self.settings.storage} away to begin anew",
+                hint=f"{cat.RESTORE}; without one, kb recover --from-index FILE.jsonl writes what the index still holds",
             )
 
     def __enter__(self) -> Self:
@@ -97,12 +100,15 @@ class Opened:
             for encoder in self._encoders.values():
                 closing.callback(encoder.close)
             if self._catalog is not None:
+                if self._ownership.is_owner and self._catalog.damage is None:
+                    closing.callback(cat.note_closed, self._catalog.path)
                 closing.callback(self._catalog.close)
             closing.callback(self._indexes.close)
             closing.callback(self._refuse)
             if self._catalog is not None:
                 closing.callback(jobs.end, self._catalog)
         self._encoders.clear()
+        self._damage = self.damage
         self._catalog = None
 
     def _refuse(self) -> None:
@@ -110,6 +116,11 @@ class Opened:
         if self._is_registered:
             _open.discard(self.settings.storage)
             self._is_registered = False
+
+    @property
+    def damage(self) -> str | None:
+        """What is wrong with the catalog, or None; a damaged one is only read, and answers come from its sound part."""
+        return self._damage if self._catalog is None else self._catalog.damage
 
     @property
     def catalog(self) -> cat.Catalog | None:
@@ -157,7 +168,10 @@ class Opened:
 
         Raises:
             LockedError: Another process owns the knowledge base.
+            CatalogDamagedError: The catalog is damaged; it is only read.
         """
+        if self.damage is not None:
+            raise cat.refusal(self.settings.storage / cat.FILE_NAME, self.damage)
         if self.catalog is None:
             self.settings.storage.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._own()
@@ -176,13 +190,16 @@ class Opened:
     def _catch_up(self) -> None:
         """Bring the index up to date if a process ended between its last commit and its index, and nobody else does."""
         assert self._catalog is not None
-        with self._catalog.read() as connection:
-            behind = [
-                stored
-                for stored in cat.list_collections(connection)
-                if any(cat.oldest(connection, stored.id, target, 1) for target in cat.TARGETS)
-                and cat.pending(connection, stored.id, cat.VECTORS) <= MOST_WAITING
-            ]
+        try:
+            with self._catalog.read() as connection:
+                behind = [
+                    stored
+                    for stored in cat.list_collections(connection)
+                    if any(cat.oldest(connection, stored.id, target, 1) for target in cat.TARGETS)
+                    and cat.pending(connection, stored.id, cat.VECTORS) <= MOST_WAITING
+                ]
+        except CatalogDamagedError:
+            return  # it is noted, and only read from now on
         if behind and self._ownership.other_owner() is None:
             try:
                 for stored in behind:

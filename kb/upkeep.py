@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from kb.catalog import StoredCollection
     from kb.knowledge_base import KnowledgeBase
-    from kb.maintain import Problem, Stats
+    from kb.maintain import Backup, Problem, Stats
 
 
 def verify(base: KnowledgeBase, collection: str | None, *, full: bool) -> Iterator[Problem]:
@@ -34,6 +34,20 @@ def stats(base: KnowledgeBase, collection: str | None) -> Stats:
     figures = [] if catalog is None else [collection_stats(catalog, one) for one in chosen]
     index_bytes = disk_bytes(storage / FOLDER) + disk_bytes(storage / WORDS_FOLDER)
     return Stats(tuple(figures), disk_bytes(storage / cat.FILE_NAME), index_bytes)
+
+
+def back_up(base: KnowledgeBase, name: str | None) -> Backup:
+    """Back it up; see ``KnowledgeBase.back_up``."""
+    from kb.maintain import create_backup
+
+    return create_backup(base.settings.root, base.settings.storage, name)
+
+
+def backups(base: KnowledgeBase) -> list[Backup]:
+    """Return its backups; see ``KnowledgeBase.backups``."""
+    from kb.maintain import list_backups
+
+    return list_backups(base.settings.storage)
 
 
 def _chosen(base: KnowledgeBase, name: str | None) -> list[StoredCollection]:

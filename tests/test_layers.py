@@ -28,7 +28,7 @@ LAYERS = [
     ["kb.collection", "kb.jobs"],
     ["kb.opened", "kb.upkeep"],
     ["kb.knowledge_base", "kb.first_config"],
-    ["kb.opening", "kb.model_trials"],
+    ["kb.opening", "kb.model_trials", "kb.restoring"],
     ["kb.cli"],
     ["kb.__main__"],
 ]

@@ -97,6 +97,7 @@ def test_every_error_says_how_surfaces_show_it():
         "NoKnowledgeBaseError": ("no_knowledge_base", 10, 404),
         "LockedError": ("locked", 11, 423),
         "DamagedError": ("damaged", 12, 500),
+        "CatalogDamagedError": ("catalog_damaged", 12, 500),
         "MismatchError": ("mismatch", 13, 409),
         "ModelMismatchError": ("model_mismatch", 13, 409),
         "SchemaMismatchError": ("schema_mismatch", 13, 409),

@@ -49,8 +49,19 @@ from kb.catalog.documents import (
     touched_since,
     update_documents,
 )
-from kb.catalog.engine import FILE_NAME, Catalog, copy_catalog, now, open_catalog
+from kb.catalog.engine import Catalog, now, open_catalog, refusal
 from kb.catalog.facets import FACET_VALUES, Facet, FacetValue, Spread, count_values, facet_fields
+from kb.catalog.failures import ADVICE, RESTORE
+from kb.catalog.files import (
+    FILE_NAME,
+    CatalogSummary,
+    CollectionCounts,
+    copy_catalog,
+    integrity,
+    move_rejects,
+    summarise,
+    sync,
+)
 from kb.catalog.filter_sql import to_sql
 from kb.catalog.generation_rows import (
     first_other_chunks,
@@ -138,19 +149,24 @@ from kb.catalog.queue import (
     refused_by_job,
 )
 from kb.catalog.samples import Sample, draw_sample, find_sample, save_sample
+from kb.catalog.soundness import accept, forget_closed, note_closed
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
 from kb.catalog.walk import walk
 
 __all__ = [
+    "ADVICE",
     "FACET_VALUES",
     "FILE_NAME",
     "MAX_KEYS",
+    "RESTORE",
     "TARGETS",
     "VECTORS",
     "WORDS",
     "Calibration",
     "Catalog",
+    "CatalogSummary",
     "ChunkVectors",
+    "CollectionCounts",
     "Condition",
     "Connection",
     "Counts",
@@ -180,6 +196,7 @@ __all__ = [
     "StoredGeneration",
     "StoredState",
     "StoredText",
+    "accept",
     "add_collection",
     "add_generation",
     "add_job",
@@ -214,6 +231,7 @@ __all__ = [
     "first_chunks",
     "first_other_chunks",
     "forget",
+    "forget_closed",
     "forget_judgements",
     "forget_origins",
     "forget_rejects",
@@ -228,6 +246,7 @@ __all__ = [
     "insert_documents",
     "insert_revisions",
     "insert_vectors",
+    "integrity",
     "interrupt_running",
     "judged_texts",
     "keys_of",
@@ -241,8 +260,10 @@ __all__ = [
     "list_judgements",
     "matching_among",
     "matching_seqs",
+    "move_rejects",
     "next_change",
     "next_seq",
+    "note_closed",
     "note_origins",
     "now",
     "oldest",
@@ -257,6 +278,7 @@ __all__ = [
     "pending",
     "promote",
     "queued_keys",
+    "refusal",
     "refusals",
     "refuse",
     "refused_by_job",
@@ -278,6 +300,8 @@ __all__ = [
     "set_back_other_origins",
     "shared_origins",
     "stored_states",
+    "summarise",
+    "sync",
     "text_hashes",
     "texts_of",
     "to_sql",

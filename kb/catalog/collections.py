@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert, select, text, update
 
 from kb.catalog.engine import now
+from kb.catalog.failures import ADVICE
 from kb.catalog.tables import collections, generations
+from kb.errors import CatalogDamagedError, SchemaError
 from kb.schema import FieldType, Recipe, Schema
 
 if TYPE_CHECKING:
@@ -142,6 +144,13 @@ def _query() -> Select[Any]:
 
 
 def _collection(row: Row[Any]) -> StoredCollection:
+    try:
+        return _read(row)
+    except (ValueError, KeyError, TypeError, AttributeError, SchemaError) as error:
+        raise CatalogDamagedError(f"the declaration of '{row.name}' is not what was stored", hint=ADVICE) from error
+
+
+def _read(row: Row[Any]) -> StoredCollection:
     return StoredCollection(
         row.id,
         row.name,

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, delete, func, literal_column, select, update
 
 from kb.catalog.bulk import insert_many, wanted
 from kb.catalog.tables import chunks, documents, revisions
+from kb.catalog.trusted import check_content
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -122,11 +123,11 @@ def get_documents(connection: Connection, collection_id: int, keys: Sequence[str
     found: dict[str, StoredDocument] = {}
     for some in batched(keys):
         sql = (
-            f"{wanted(some)} SELECT seq, key, fields, text, revision, updated"
+            f"{wanted(some)} SELECT seq, key, fields, text, revision, updated, fields_hash, text_hash"
             " FROM wanted CROSS JOIN documents ON collection_id = ? AND key = value"
         )
         for row in connection.exec_driver_sql(sql, (*some, collection_id)):
-            found[row.key] = StoredDocument(*row)
+            found[row.key] = _checked(row)
     return found
 
 
@@ -136,7 +137,7 @@ def get_documents_by_seq(connection: Connection, seqs: Sequence[int]) -> dict[in
     for start in range(0, len(seqs), _MAX_PARAMETERS):
         query = _query(None).where(documents.c.seq.in_(seqs[start : start + _MAX_PARAMETERS]))
         for row in connection.execute(query):
-            found[row.seq] = _document(row)
+            found[row.seq] = _checked(row)
     return found
 
 
@@ -168,11 +169,11 @@ def select_documents(
     elif sort.name == "updated":
         column = documents.c.updated
     query = query.order_by(column.is_(None), column.desc() if sort.descending else column, documents.c.key)
-    return [_document(row) for row in connection.execute(query.limit(limit).offset(offset or None))]
+    return [_checked(row) for row in connection.execute(query.limit(limit).offset(offset or None))]
 
 
 def page_documents(connection: Connection, collection_id: int, *, after: int, limit: int) -> list[StoredDocument]:
-    """Return the next documents by row number, for walking through a whole collection."""
+    """Return the next documents by row number, for walking through a whole collection; not compared with anything."""
     query = _query(collection_id).where(documents.c.seq > after).order_by(documents.c.seq).limit(limit)
     return [_document(row) for row in connection.execute(query)]
 
@@ -334,12 +335,19 @@ def _query(collection_id: int | None) -> Select[Any]:
         documents.c.text,
         documents.c.revision,
         documents.c.updated,
+        documents.c.fields_hash,
+        documents.c.text_hash,
     )
     return query if collection_id is None else query.where(_of(collection_id))
 
 
 def _revision(row: Row[Any]) -> Revision:
     return Revision(row.key, row.document_seq, row.revision, row.action, row.at, row.who, row.job_id, row.before)
+
+
+def _checked(row: Row[Any]) -> StoredDocument:
+    check_content(row.key, row.fields, row.text, row.fields_hash, row.text_hash)
+    return _document(row)
 
 
 def _document(row: Row[Any]) -> StoredDocument:

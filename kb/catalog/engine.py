@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
+import fcntl
+import os
 import threading
 import weakref
 from contextlib import contextmanager, suppress
@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy
 from sqlalchemy import event
 
+from kb.catalog.failures import ADVICE, RESTORE, translated_errors
+from kb.catalog.files import BUSY_SECONDS, connect_to_read, copy_catalog, has_tables, stored_revision
 from kb.catalog.filter_sql import register_functions
+from kb.catalog.soundness import find_damage, forget_closed, is_noted, note_damage
 from kb.catalog.tables import HEAD, catalog_info
 from kb.catalog.write_lock import WriteLock
-from kb.errors import DamagedError, LimitError, LockedError, NewerCatalogError, UsageError
+from kb.errors import CatalogDamagedError, DamagedError, NewerCatalogError, UsageError
+from kb.failpoints import failpoint
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Generator, Iterator
 
-FILE_NAME: Final = "catalog.sqlite3"
-_BUSY_SECONDS: Final = 5
 _LOOK_SECONDS: Final = 0.05
 
 
@@ -49,18 +52,20 @@ class Catalog:
         suspended: The steps of imports that keep a transaction between them; those that ``shut`` ends.
         is_closing: Whether such imports shall end at their next step.
         is_shut: Whether it refuses everything, because the knowledge base has been closed.
+        damage: What is wrong with it, or None; from then on it is only read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, damage: str | None = None) -> None:
         """Connect to an existing, migrated file; use ``open_catalog``."""
         self.path = path
+        self.damage = damage
         self.writing = WriteLock()
         self.running: set[str] = set()
         self.suspended: weakref.WeakSet[Generator[object]] = weakref.WeakSet()
         self.is_closing = False
         self.is_shut = False
         self._joined: _Joined | None = None
-        self._engine = _engine(path)
+        self._engine = _engine(path) if damage is None else _reading_engine(path)
         self._writer = self._engine.execution_options(kb_write=True)
 
     @contextmanager
@@ -74,7 +79,7 @@ class Catalog:
             yield joined.connection
             return
         self._check_open()
-        with translated_errors(self.path), self._engine.connect() as connection:
+        with self._watched(), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -93,9 +98,11 @@ class Catalog:
                 )
             yield joined.connection
             return
-        with self.writing, translated_errors(self.path):
+        with self.writing, self._watched():
             self._check_open()
+            self._check_sound()
             with self._writer.begin() as connection:
+                forget_closed(self.path)
                 self._joined = _Joined(connection, threading.get_ident())
                 try:
                     yield connection
@@ -151,6 +158,25 @@ class Catalog:
         """Close all connections; the write-ahead log is folded into the file."""
         self._engine.dispose()
 
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Remember damage that shows: whatever it has spoiled already, nothing is written over it."""
+        try:
+            with translated_errors(self.path):
+                yield
+        except CatalogDamagedError as error:
+            if self.damage is None:
+                self.damage = str(error)
+                if error.is_lasting:
+                    note_damage(self.path, self.damage)
+            raise
+
+    def _check_sound(self) -> None:
+        if self.damage is None and is_noted(self.path):
+            self.damage = "another process has found it damaged"
+        if self.damage is not None:
+            raise refusal(self.path, self.damage)
+
     def _own(self) -> _Joined | None:
         joined = self._joined
         return joined if joined is not None and joined.thread == threading.get_ident() else None
@@ -161,63 +187,88 @@ class Catalog:
             raise UsageError("the knowledge base is closed", unchanged="nothing was done", hint="open it again")
 
 
+def refusal(path: Path, damage: str) -> CatalogDamagedError:
+    """Return the error of a write to a damaged catalog."""
+    return CatalogDamagedError(f"{path} is only read: {damage}", unchanged="nothing was written", hint=ADVICE)
+
+
+def _reading_engine(path: Path) -> sqlalchemy.Engine:
+    """Return what reads a file that nothing may write to any more, not even a log that waits beside it."""
+    engine = sqlalchemy.create_engine(
+        "sqlite://", creator=lambda: connect_to_read(path), poolclass=sqlalchemy.QueuePool, max_overflow=-1
+    )
+    event.listen(engine, "connect", _configure_reading)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
 def _engine(path: Path) -> sqlalchemy.Engine:
     url = sqlalchemy.URL.create("sqlite", database=str(path))
     # As many connections as there are threads that want one: one that waits for another's could wait for ever.
-    engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, max_overflow=-1)
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, max_overflow=-1)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine
 
 
-def open_catalog(path: Path, *, version: str) -> Catalog:
+def open_catalog(path: Path, *, version: str, in_use: bool = False) -> Catalog:
     """Return the open catalog, creating or migrating it first.
 
-    A catalog from before this release is copied to ``catalog.before-REVISION.sqlite3`` beside it, then migrated.
+    A catalog from before this release is copied to ``catalog.before-REVISION.sqlite3`` beside it, then migrated. A
+    damaged one is opened to be read: ``damage`` then says what is wrong, and writes are refused.
 
     Args:
         path: The file; its folder must exist.
         version: The version of this release, recorded as the last writer of the schema.
+        in_use: Whether another process has it open to write.
 
     Raises:
         NewerCatalogError: A newer release wrote it; the file is untouched.
         DamagedError: It is not a readable SQLite file.
     """
     with translated_errors(path):
-        found, writer = _stored_revision(path)
+        try:
+            found = _checked_revision(path, version)
+        except CatalogDamagedError as error:
+            if has_tables(path):
+                return Catalog(path, damage=str(error))
+            raise CatalogDamagedError(str(error), unchanged="nothing was changed", hint=RESTORE) from error
+        damage = None if found is None else find_damage(path, in_use=in_use)
+        if damage is not None and found != HEAD:
+            raise CatalogDamagedError(
+                f"{path} was written by an older kb, and is not migrated: {damage}",
+                unchanged="the catalog was not touched",
+                hint=ADVICE,
+            )
         if found != HEAD:
-            if found is not None and found not in _known_revisions():
-                raise NewerCatalogError(
-                    f"{path} was written by kb {writer}, which is newer than this kb {version}",
-                    unchanged="the catalog was not touched",
-                    hint=f"pip install 'kb>={writer}'",
-                )
-            _migrate(path, found, version)
-    return Catalog(path)
+            with _alone(path.parent):
+                found = _checked_revision(path, version)
+                if found != HEAD:
+                    _migrate(path, found, version)
+    return Catalog(path, damage=damage)
 
 
-def _stored_revision(path: Path) -> tuple[str | None, str]:
-    """Return the Alembic revision (None for a new file) and the version that wrote it, without writing anything."""
-    if not path.exists() or path.stat().st_size == 0:
-        return None, ""
-    # Without a log nobody is writing: opened as immutable, the file gets no side files from a mere look.
-    mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
-    connection = sqlite3.connect(f"file:{_quoted(path)}?{mode}", uri=True, timeout=_BUSY_SECONDS)
+def _checked_revision(path: Path, version: str) -> str | None:
+    """Return the revision of an existing catalog, None where there is none; refuse that of a newer release."""
+    found, writer = stored_revision(path)
+    if found not in (None, HEAD) and found not in _known_revisions():
+        raise NewerCatalogError(
+            f"{path} was written by kb {writer}, which is newer than this kb {version}",
+            unchanged="the catalog was not touched",
+            hint=f"pip install 'kb>={writer}'",
+        )
+    return found
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process makes or migrates a catalog in the folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if "alembic_version" not in names:
-            if names:
-                raise DamagedError(f"{path} is an SQLite file, but not a catalog", hint="move it away")
-            return None, ""
-        (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        row = connection.execute("SELECT value FROM catalog_info WHERE name = 'kb_version'").fetchone()
-        return str(revision), str(row[0]) if row else "?"
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
-        connection.close()
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        os.close(descriptor)
 
 
 def migrations_folder() -> Path:
@@ -247,7 +298,9 @@ def _migrate(path: Path, found: str | None, version: str) -> None:
     from alembic import command
 
     if found is not None:
+        forget_closed(path)
         copy_catalog(path, path.with_name(f"catalog.before-{HEAD}.sqlite3"))
+    failpoint("migrate_before")
     # Built under another name: a killed first start leaves no half-made catalog under the real one.
     target = path if found is not None else path.with_suffix(".new")
     if found is None:
@@ -264,24 +317,12 @@ def _migrate(path: Path, found: str | None, version: str) -> None:
                 raise DamagedError(f"{path} cannot be migrated: {len(broken)} rows refer to others that do not exist")
             connection.execute(catalog_info.delete().where(catalog_info.c.name == "kb_version"))
             connection.execute(catalog_info.insert().values(name="kb_version", value=version))
+            failpoint("migrate_within")
     finally:
         engine.dispose()
+    failpoint("migrate_after")
     if target is not path:
         target.replace(path)
-
-
-def copy_catalog(path: Path, target: Path) -> None:
-    """Copy a catalog that may be in use to a new file, consistently."""
-    temporary = target.with_suffix(".part")
-    temporary.unlink(missing_ok=True)
-    source = sqlite3.connect(path)
-    copy = sqlite3.connect(temporary)
-    try:
-        source.backup(copy)
-    finally:
-        copy.close()
-        source.close()
-    shutil.move(temporary, target)
 
 
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
@@ -295,34 +336,16 @@ def _configure(connection: sqlite3.Connection, _record: object) -> None:
     register_functions(connection)
 
 
+def _configure_reading(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA query_only = ON")
+    register_functions(connection)
+
+
 def _begin(connection: sqlalchemy.Connection) -> None:
     # A transaction that will write says so at once: one that starts by reading can fail to become a writer later.
     write = connection.get_execution_options().get("kb_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-@contextmanager
-def translated_errors(path: Path) -> Iterator[None]:
-    """Turn the errors of SQLite that a user can do something about into ours."""
-    try:
-        yield
-    except (sqlalchemy.exc.DatabaseError, sqlite3.DatabaseError) as error:
-        cause = getattr(error, "orig", None) or error
-        message = str(cause)
-        # The second: no room even for the 32 KB that readers and writers share.
-        if "full" in message or getattr(cause, "sqlite_errorname", "") == "SQLITE_IOERR_SHMSIZE":
-            raise LimitError(
-                f"no space left for {path}", unchanged="nothing of this write was kept", hint="free space, try again"
-            ) from error
-        if "locked" in message:
-            raise LockedError(
-                f"{path} is busy: another process has been writing for {_BUSY_SECONDS} seconds",
-                unchanged="nothing of this write was kept",
-                hint="try again when it has finished",
-            ) from error
-        if "malformed" in message or "not a database" in message:
-            raise DamagedError(f"{path} is damaged: {message}", hint="restore a backup") from error
-        raise
 
 
 def now() -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy.dialects import sqlite
 
 from kb.catalog.filter_sql import to_sql
+from kb.catalog.trusted import check_content
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,11 +120,16 @@ def found_chunks(connection: Connection, places: Sequence[tuple[int, int]]) -> d
         places: Row number and chunk number, one of each document.
     """
     sql = (
-        'SELECT d.seq, d.key, d.fields, d.text, c.start, c."end" FROM json_each(?) AS place'
+        'SELECT d.seq, d.key, d.fields, d.text, c.start, c."end", d.fields_hash, d.text_hash FROM json_each(?) AS place'
         " JOIN documents AS d ON d.seq = place.value ->> 0"
         " JOIN chunks AS c ON c.document_seq = d.seq AND c.ordinal = place.value ->> 1"
     )
-    return {row[0]: FoundChunk(*row) for row in select_rows(connection, sql, (json.dumps(list(places)),))}
+    found = {}
+    for *row, fields_hash, text_hash in select_rows(connection, sql, (json.dumps(list(places)),)):
+        one = FoundChunk(*row)
+        check_content(one.key, one.fields, one.text, fields_hash, text_hash)
+        found[one.seq] = one
+    return found
 
 
 def text_hashes(connection: Connection, collection_id: int, keys: Sequence[str]) -> dict[str, tuple[int, bytes]]:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from kb.catalog.bulk import insert_many, wanted
 from kb.catalog.tables import vectors
+from kb.catalog.trusted import to_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +89,7 @@ def chunk_vectors(
         ]
     )
     rows = [row for part in parts for row in part]
-    matrix = np.frombuffer(b"".join([row[2] for row in rows]), dtype="<f4").reshape(len(rows), dimension)
+    matrix = to_matrix([row[2] for row in rows], dimension)
     return ChunkVectors(
         np.array([row[0] for row in rows], dtype=np.int64), np.array([row[1] for row in rows], dtype=np.int32), matrix
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import literal_column, select
 
 from kb.catalog.tables import documents
+from kb.catalog.trusted import check_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,11 +30,12 @@ def walk(
         condition: From ``filter_sql.to_sql``; None for all.
     """
     # Written out, not bound: SQLite proves only from a literal that an index of this collection applies.
-    query = select(documents.c.key, documents.c.fields).where(
+    query = select(documents.c.key, documents.c.fields, documents.c.fields_hash).where(
         literal_column(f"documents.collection_id = {int(collection_id)}")
     )
     if condition is not None:
         query = query.where(condition)
     result = connection.execution_options(yield_per=_AT_ONCE).execute(query.order_by(documents.c.key))
-    for key, fields in result:  # noqa: UP028 - plain pairs: a row of SQLAlchemy does not leave the catalog
+    for key, fields, fields_hash in result:
+        check_fields(key, fields, fields_hash)
         yield key, fields

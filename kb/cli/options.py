@@ -52,10 +52,15 @@ class Shared:
         return load_settings(find_root(self.directory))
 
     def open(self) -> KnowledgeBase:
-        """Open the knowledge base; use it as a context manager."""
+        """Open the knowledge base; use it as a context manager.
+
+        A command that was answered by a damaged one says so at its end, with exit code 12.
+        """
         from kb.knowledge_base import KnowledgeBase
 
-        return KnowledgeBase(self.settings())
+        base = KnowledgeBase(self.settings())
+        click.get_current_context().call_on_close(lambda: _check_sound(base))
+        return base
 
     def encoder(self, model: str | None) -> Encoder:
         """Open the model of that id, else the collection's, else the default one; no knowledge base is needed."""
@@ -78,6 +83,18 @@ class Shared:
         """Print a note on stderr, unless quiet."""
         if not self.quiet:
             say(message)
+
+
+def _check_sound(base: KnowledgeBase) -> None:
+    from kb.catalog import ADVICE
+    from kb.errors import CatalogDamagedError
+
+    if base.damage is not None and sys.exc_info()[1] is None:
+        raise CatalogDamagedError(
+            f"the catalog in {base.settings.storage} is damaged: {base.damage}",
+            unchanged="it is only read; what was shown came from its sound part, and may lack what cannot be read",
+            hint=ADVICE,
+        )
 
 
 raw_cells: Final = click.option(

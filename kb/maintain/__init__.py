@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from kb.maintain.backup import BACKUPS, Backup, check_backup, create_backup, find_backup, list_backups
+from kb.maintain.manifest import Manifest
 from kb.maintain.problem import Problem
 from kb.maintain.reembed_cost import ReembedEstimate, estimate_reembed
+from kb.maintain.restoring import restore_backup
 from kb.maintain.stats import CollectionStats, Stats, collection_stats, disk_bytes
 from kb.maintain.verify import verify
 
@@ -17,3 +20,11 @@ __all__ = [
     "estimate_reembed",
     "verify",
 ]
+    "BACKUPS",
+    "Backup",
+    "Manifest",
+    "check_backup",
+    "create_backup",
+    "find_backup",
+    "list_backups",
+    "restore_backup",

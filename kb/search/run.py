@@ -80,6 +80,8 @@ def _checked(on: Searchable, query: Query) -> Query:
 def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tuple[str, ...], began: float) -> Hits:
     owner = on.other_owner()
     degraded = None if owner is None else f"the index is owned by {owner}; answered exactly from the catalog"
+    if on.catalog.damage is not None:
+        degraded = f"the catalog is damaged: {on.catalog.damage}; answered exactly from what can be read of it"
     with on.cache.guard, on.catalog.read() as connection:
         cat.check_serving(connection, on.collection)  # else the vectors were not made by the query's model
         relevance = query.cut.relevance
@@ -88,7 +90,7 @@ def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tupl
         direction = examples.turn(vector)
         one = Asked(on, query, direction, connection, on.condition(query.filter), query.depth, examples.seqs)
         try:
-            found = _find(one, may_use_index=owner is None)
+            found = _find(one, may_use_index=degraded is None)
         except (DamagedError, LockedError) as error:
             degraded = f"{error}; answered exactly from the catalog"
             try:

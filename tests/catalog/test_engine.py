@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 
 import kb
 from kb.catalog import Catalog, copy_catalog, engine, open_catalog
+from kb.catalog.failures import ADVICE
 from kb.catalog.tables import HEAD, catalog_info, metadata
 from kb.catalog.write_lock import WriteLock
 from kb.errors import DamagedError, LimitError, NewerCatalogError, UsageError
@@ -249,7 +250,7 @@ def test_faults_A18_garbage_is_refused_untouched(path):
     with pytest.raises(DamagedError) as caught:
         open_catalog(path, version="0.1.0")
     assert str(caught.value) == f"{path} is damaged: file is not a database"
-    assert (caught.value.hint, caught.value.exit_code) == ("restore a backup", 12)
+    assert (caught.value.hint, caught.value.exit_code) == (ADVICE, 12)
     assert contents(path.parent) == {"catalog.sqlite3": garbage}
 
 
