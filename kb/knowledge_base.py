@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kb.config import Settings
     from kb.curate import UndoPlan
     from kb.embed import Encoder
-    from kb.maintain import Problem, Stats
+    from kb.maintain import Examination, Problem, Stats
     from kb.schema import Document
 
 
@@ -138,6 +138,10 @@ class KnowledgeBase(Opened):
             NotFoundError: There is no such collection.
         """
         return upkeep.stats(self, collection)
+
+    def doctor(self) -> Examination:
+        """Return what there is and what is wrong, from versions to disk; ``kb.maintain.examine`` needs it not open."""
+        return upkeep.doctor(self)
 
     def _only_name(self) -> str:
         names = self.names()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
@@ -11,6 +12,7 @@ from kb import catalog as cat
 from kb.declaration import changed_recipe, mismatches, same_models
 from kb.errors import DamagedError, LockedError, MismatchError, SchemaMismatchError, UsageError
 from kb.index import FOLDER, Generation, OpenWords, Owner, Ownership, remove_words
+from kb.maintain.filesystem import hazard
 from kb.write import MOST_WAITING, Indexes
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from kb.config import CollectionSettings, Settings
     from kb.embed import Encoder
 
+_LOG = logging.getLogger("kb")
 _REJECTS: Final = "rejects"
 _open: Final[set[Path]] = set()
 
@@ -161,6 +164,8 @@ class Opened:
         self._own()
         if self.catalog is None:
             self._catalog = cat.open_catalog(self.settings.storage / cat.FILE_NAME, version=__version__)
+            if found := hazard(self.settings.storage):
+                _LOG.warning("%s", found)
         assert self._catalog is not None
         return self._catalog
 

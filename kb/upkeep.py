@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from kb.catalog import StoredCollection
     from kb.knowledge_base import KnowledgeBase
-    from kb.maintain import Problem, Stats
+    from kb.maintain import Examination, Problem, Stats
 
 
 def verify(base: KnowledgeBase, collection: str | None, *, full: bool) -> Iterator[Problem]:
@@ -34,6 +34,13 @@ def stats(base: KnowledgeBase, collection: str | None) -> Stats:
     figures = [] if catalog is None else [collection_stats(catalog, one) for one in chosen]
     index_bytes = disk_bytes(storage / FOLDER) + disk_bytes(storage / WORDS_FOLDER)
     return Stats(tuple(figures), disk_bytes(storage / cat.FILE_NAME), index_bytes)
+
+
+def doctor(base: KnowledgeBase) -> Examination:
+    """Return what there is and what is wrong; see ``KnowledgeBase.doctor``."""
+    from kb.maintain import examine
+
+    return examine(base.settings.root, base.settings)
 
 
 def _chosen(base: KnowledgeBase, name: str | None) -> list[StoredCollection]:

@@ -49,8 +49,9 @@ from kb.catalog.documents import (
     touched_since,
     update_documents,
 )
-from kb.catalog.engine import FILE_NAME, Catalog, copy_catalog, now, open_catalog
+from kb.catalog.engine import FILE_NAME, Catalog, connect_to_look, copy_catalog, now, open_catalog
 from kb.catalog.filter_sql import to_sql
+from kb.catalog.glance import Glance, GlancedCollection, glance
 from kb.catalog.job_changes import MAX_KEYS, JobChange, changes_of_job, keys_of_job
 from kb.catalog.jobs import (
     Counts,
@@ -128,6 +129,8 @@ __all__ = [
     "Connection",
     "Counts",
     "FoundChunk",
+    "Glance",
+    "GlancedCollection",
     "Interval",
     "Job",
     "JobChange",
@@ -154,6 +157,7 @@ __all__ = [
     "changes_of_job",
     "chunk_vectors",
     "compile_condition",
+    "connect_to_look",
     "copy_catalog",
     "count_chunks",
     "count_documents",
@@ -183,6 +187,7 @@ __all__ = [
     "get_rejects",
     "get_revisions",
     "get_vectors",
+    "glance",
     "insert_documents",
     "insert_revisions",
     "insert_vectors",

@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "calibrate": ("kb.cli.calibrating", "calibrate", "Find the scores from which on a hit is relevant."),
     "stats": ("kb.cli.upkeep", "stats", "Show figures of the knowledge base."),
     "verify": ("kb.cli.upkeep", "verify", "Check the catalog, and the index against it."),
+    "doctor": ("kb.cli.doctor", "doctor", "Say what is wrong, and what mends it."),
     "config": ("kb.cli.setup", "config", "Show the settings in force."),
 }
 """By command: its module, its function, and the line that ``kb --help`` shows without importing either."""
