@@ -49,9 +49,9 @@ from kb.catalog.documents import (
     touched_since,
     update_documents,
 )
-from kb.catalog.engine import FILE_NAME, Catalog, connect_to_look, copy_catalog, now, open_catalog
+from kb.catalog.engine import FILE_NAME, Catalog, copy_catalog, now, open_catalog
 from kb.catalog.filter_sql import to_sql
-from kb.catalog.glance import Glance, GlancedCollection, glance
+from kb.catalog.glance import Glance, GlancedCollection, connect_to_look, glance
 from kb.catalog.job_changes import MAX_KEYS, JobChange, changes_of_job, keys_of_job
 from kb.catalog.jobs import (
     Counts,

@@ -186,7 +186,7 @@ def open_catalog(path: Path, *, version: str) -> Catalog:
     with translated_errors(path):
         found, writer = _stored_revision(path)
         if found != HEAD:
-            if found is not None and found not in known_revisions():
+            if found is not None and found not in _known_revisions():
                 raise NewerCatalogError(
                     f"{path} was written by kb {writer}, which is newer than this kb {version}",
                     unchanged="the catalog was not touched",
@@ -200,7 +200,9 @@ def _stored_revision(path: Path) -> tuple[str | None, str]:
     """Return the Alembic revision (None for a new file) and the version that wrote it, without writing anything."""
     if not path.exists() or path.stat().st_size == 0:
         return None, ""
-    connection = connect_to_look(path)
+    # Without a log nobody is writing: opened as immutable, the file gets no side files from a mere look.
+    mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
+    connection = sqlite3.connect(f"file:{_quoted(path)}?{mode}", uri=True, timeout=_BUSY_SECONDS)
     try:
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if "alembic_version" not in names:
@@ -212,13 +214,6 @@ def _stored_revision(path: Path) -> tuple[str | None, str]:
         return str(revision), str(row[0]) if row else "?"
     finally:
         connection.close()
-
-
-def connect_to_look(path: Path) -> sqlite3.Connection:
-    """Return a connection that reads an SQLite file and writes nothing, in it or beside it."""
-    # Without a log nobody is writing: opened as immutable, the file gets no side files from a mere look.
-    mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
-    return sqlite3.connect(f"file:{_quoted(path)}?{mode}", uri=True, timeout=_BUSY_SECONDS)
 
 
 def _quoted(path: Path) -> str:
@@ -242,8 +237,7 @@ def _alembic_config(path: Path | None) -> Any:
     return config
 
 
-def known_revisions() -> set[str]:
-    """Return the Alembic revisions that this release can migrate from."""
+def _known_revisions() -> set[str]:
     from alembic.script import ScriptDirectory
 
     return {script.revision for script in ScriptDirectory.from_config(_alembic_config(None)).walk_revisions()}
