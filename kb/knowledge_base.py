@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kb.config import Settings
     from kb.curate import UndoPlan
     from kb.embed import Encoder
-    from kb.maintain import Backup, Problem, Stats
+    from kb.maintain import Backup, Examination, Problem, Stats
     from kb.schema import Document
 
 
@@ -147,6 +147,10 @@ class KnowledgeBase(Opened):
     def backups(self) -> list[Backup]:
         """Return its backups, oldest first; ``kb.restoring.restore`` makes a knowledge base of one."""
         return upkeep.backups(self)
+
+    def doctor(self) -> Examination:
+        """Return what there is and what is wrong, from versions to disk; ``kb.maintain.examine`` needs it not open."""
+        return upkeep.doctor(self)
 
     def _only_name(self) -> str:
         names = self.names()

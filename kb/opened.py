@@ -12,6 +12,7 @@ from kb import catalog as cat
 from kb.declaration import as_stored, changed_recipe, is_former, mismatches, same_models, with_template
 from kb.errors import CatalogDamagedError, DamagedError, LockedError, MismatchError, SchemaMismatchError, UsageError
 from kb.index import FOLDER, Generation, OpenWords, Owner, Ownership, remove_words
+from kb.maintain.filesystem import hazard
 from kb.write import MOST_WAITING, Indexes, inspect
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Opened:
             raise DamagedError(
                 f"{path} is missing or empty, but there is an index beside it",
                 unchanged="nothing was created",
-                hint=f"{cat.RESTORE}; without one, kb recover --from-index FILE.jsonl writes what the index still holds",
+                hint=f"{cat.RESTORE}; without one, kb recover --from-index FILE.jsonl writes what the index holds",
             )
 
     def __enter__(self) -> Self:
@@ -177,6 +178,8 @@ class Opened:
         self._own()
         if self.catalog is None:
             self._catalog = cat.open_catalog(self.settings.storage / cat.FILE_NAME, version=__version__)
+            if found := hazard(self.settings.storage):
+                _LOG.warning("%s", found)
         assert self._catalog is not None
         return self._catalog
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from kb.catalog import StoredCollection
     from kb.knowledge_base import KnowledgeBase
-    from kb.maintain import Backup, Problem, Stats
+    from kb.maintain import Backup, Examination, Problem, Stats
 
 
 def verify(base: KnowledgeBase, collection: str | None, *, full: bool) -> Iterator[Problem]:
@@ -48,6 +48,13 @@ def backups(base: KnowledgeBase) -> list[Backup]:
     from kb.maintain import list_backups
 
     return list_backups(base.settings.storage)
+
+
+def doctor(base: KnowledgeBase) -> Examination:
+    """Return what there is and what is wrong; see ``KnowledgeBase.doctor``."""
+    from kb.maintain import examine
+
+    return examine(base.settings.root, base.settings)
 
 
 def _chosen(base: KnowledgeBase, name: str | None) -> list[StoredCollection]:

@@ -86,6 +86,7 @@ from kb.catalog.generations import (
     serving,
     waiting_seqs,
 )
+from kb.catalog.glance import Glance, GlancedCollection, connect_to_look, glance
 from kb.catalog.job_changes import MAX_KEYS, JobChange, changes_of_job, keys_of_job
 from kb.catalog.jobs import (
     Counts,
@@ -174,6 +175,8 @@ __all__ = [
     "FacetValue",
     "FoundChunk",
     "GenerationState",
+    "Glance",
+    "GlancedCollection",
     "Interval",
     "Job",
     "JobChange",
@@ -208,6 +211,7 @@ __all__ = [
     "check_serving",
     "chunk_vectors",
     "compile_condition",
+    "connect_to_look",
     "copy_catalog",
     "count_chunks",
     "count_documents",
@@ -243,6 +247,7 @@ __all__ = [
     "get_rejects",
     "get_revisions",
     "get_vectors",
+    "glance",
     "insert_documents",
     "insert_revisions",
     "insert_vectors",

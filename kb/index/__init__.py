@@ -5,7 +5,7 @@ from __future__ import annotations
 from kb.index.chroma import JITTER, Candidate, Generation, MetadataValue, Record, VectorIndex, jittered, record_id
 from kb.index.chroma_files import damage_of, is_passing
 from kb.index.filter_where import to_where
-from kb.index.lock import Owner
+from kb.index.lock import LOCK_FILE, Owner, is_held, read_owner
 from kb.index.opening import Verdict
 from kb.index.ownership import Ownership
 from kb.index.quarantine import QUARANTINE, quarantine
@@ -20,6 +20,7 @@ from kb.index.words import OpenWords, WordIndex, WordMatches
 __all__ = [
     "FOLDER",
     "JITTER",
+    "LOCK_FILE",
     "QUARANTINE",
     "WORDS_FOLDER",
     "Candidate",
@@ -37,10 +38,12 @@ __all__ = [
     "WordRecord",
     "damage_of",
     "index_value",
+    "is_held",
     "is_known",
     "is_passing",
     "jittered",
     "quarantine",
+    "read_owner",
     "record_id",
     "remove_words",
     "seal_words",

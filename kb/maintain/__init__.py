@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from kb.maintain.backup import BACKUPS, Backup, check_backup, create_backup, find_backup, list_backups
+from kb.maintain.doctor import examine
+from kb.maintain.finding import Examination, Fact, Finding, Severity
 from kb.maintain.manifest import Manifest
 from kb.maintain.problem import Problem
 from kb.maintain.reembed_cost import ReembedEstimate, estimate_reembed
@@ -11,20 +13,25 @@ from kb.maintain.stats import CollectionStats, Stats, collection_stats, disk_byt
 from kb.maintain.verify import verify
 
 __all__ = [
-    "CollectionStats",
-    "Problem",
-    "ReembedEstimate",
-    "Stats",
-    "collection_stats",
-    "disk_bytes",
-    "estimate_reembed",
-    "verify",
-]
     "BACKUPS",
     "Backup",
+    "CollectionStats",
+    "Examination",
+    "Fact",
+    "Finding",
     "Manifest",
+    "Problem",
+    "ReembedEstimate",
+    "Severity",
+    "Stats",
     "check_backup",
+    "collection_stats",
     "create_backup",
+    "disk_bytes",
+    "estimate_reembed",
+    "examine",
     "find_backup",
     "list_backups",
     "restore_backup",
+    "verify",
+]
