@@ -58,16 +58,14 @@ def search(on: Searchable, queries: Sequence[Query]) -> list[Hits]:
 
 def _embedded(on: Searchable, texts: Sequence[str]) -> list[np.ndarray | None]:
     """Return the vector of each text, None for an empty one."""
-    given = [text for text in texts if text]
-    encoder = on.encoder()
-    if len(given) == 1:
-        found = encoder.encode_query(given[0]).reshape(1, -1)
-    elif given:
-        found = encoder.encode_queries(given)
-    else:
+    # Each once: an evaluation asks the same queries in every mode.
+    given = list(dict.fromkeys(text for text in texts if text))
+    if not given:
         return [None] * len(texts)
-    vectors = iter(check_vectors(found, len(given), on.collection.dimension))
-    return [next(vectors) if text else None for text in texts]
+    encoder = on.encoder()
+    found = encoder.encode_query(given[0]).reshape(1, -1) if len(given) == 1 else encoder.encode_queries(given)
+    by_text = dict(zip(given, check_vectors(found, len(given), on.collection.dimension), strict=True))
+    return [by_text.get(text) for text in texts]
 
 
 def _checked(on: Searchable, query: Query) -> Query:
