@@ -102,11 +102,16 @@ class Searching(Wiring):
         limit: int = 10,
         min_score: float | None = None,
         max_score: float | None = None,
+        within: float | None = None,
+        autocut: bool = False,
+        offset: int = 0,
+        highlight: bool = False,
     ) -> Hits:
         """Return the documents nearest in meaning to some documents, which are left out; as ``search``."""
-        cut = Cut(min_score, max_score)
+        cut = Cut(min_score, max_score, within, autocut)
         example = Example(keys, tuple(unlike))
-        return self.ask(Query("", self.filter(where), limit, Mode.SEMANTIC, cut, example=example))
+        filter = self.filter(where)
+        return self.ask(Query("", filter, limit, Mode.SEMANTIC, cut, offset, example=example, highlight=highlight))
 
     def ask(self, query: Query) -> Hits:
         """Return the answer to a query; as ``search``."""

@@ -154,6 +154,16 @@ def test_faults_G1_odd_queries_are_answered_in_every_mode(five, mode, text):
     assert len(hits) == hits.report.returned <= 5
 
 
+@pytest.mark.parametrize("text", ["?!", "…", '"!" -'])
+def test_faults_G1_a_query_without_words_finds_nothing_by_words_and_says_why(five, text):
+    hits = five.search(text, mode="keyword", explain=True, facets=["tags"])
+    assert (ids(hits), hits.report.candidates, hits.report.passed, hits.facets[0].missing) == ([], 0, 0, 0)
+    assert hits.report.notes == (
+        "the query has no words, and keyword search goes by nothing else: ask in hybrid or semantic mode",
+    )
+    assert five.search(text, mode="hybrid").report.notes == five.search("zeppelin", mode="keyword").report.notes == ()
+
+
 def test_what_looks_like_query_syntax_is_plain_words(five):
     assert sorted(ids(five.search("body:oak NOT tree -bread", mode="keyword"))) == ["a", "b", "e"]
 
@@ -170,6 +180,17 @@ def test_faults_G2_offsets_out_of_range_are_refused(five):
         with pytest.raises(QueryError) as refused:
             five.search("oak", offset=offset)
         assert str(refused.value) == f"offset must be from 0 to 990, not {offset}"
+
+
+@pytest.mark.parametrize("name", ["offset", "limit"])
+@pytest.mark.parametrize("number", [True, 1.0, "1", None, np.int64(1)])
+def test_faults_G2_limits_and_offsets_that_are_no_whole_numbers_are_refused(five, name, number):
+    with pytest.raises(QueryError) as refused:
+        five.search("oak", **{name: number})
+    assert (str(refused.value), refused.value.hint) == (
+        f"{name} must be a whole number, not {number!r}",
+        f"a number from elsewhere becomes one by int(…): {name}=10",
+    )
 
 
 def test_a_hit_explains_its_place(five):

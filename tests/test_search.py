@@ -716,6 +716,29 @@ def test_the_cache_forgets_dead_rows_and_grows(unindexed: kb.Collection) -> None
     assert len(check_cache(unindexed, cache).seqs) == 1
 
 
+def test_the_memory_that_scoring_takes_is_bounded(unindexed: kb.Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "FEW", 7)
+    stored = unindexed._stored
+    assert stored is not None
+    cache = VectorCache(stored.id, stored.dimension)
+    for count in (3, 6, 14, 60):
+        unindexed.upsert(*[make(unindexed, f"d{n}", body=f"w{n} w{n + 1}") for n in range(count)])
+        check_cache(unindexed, cache)
+        assert len(cache._scratch) <= 7
+
+
+def test_how_many_satisfy_a_filter_is_counted_once_between_two_writes(
+    five: kb.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[cat.Condition] = []
+    plain = cat.count_matching
+    monkeypatch.setattr(cat, "count_matching", lambda *asked: (counted.append(asked[1]), plain(*asked))[1])
+    assert [near(five, text).report.candidates for text in ("apple", "sky", "apple")] == [5, 5, 5]
+    five.delete("a1")
+    assert [near(five, text).report.candidates for text in ("apple", "sky")] == [4, 4]
+    assert len(counted) == 2
+
+
 def test_a_cache_holds_two_gigabytes_at_most() -> None:
     cache = VectorCache(1, 512)
     assert cache.fits(1024**2)

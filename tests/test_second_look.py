@@ -45,6 +45,23 @@ def test_similar_documents_are_found_and_the_example_is_left_out(five):
     assert "oak1" not in ids(five.similar("oak1", where='category = "ml"'))
 
 
+def test_similar_documents_have_pages_cuts_and_highlights_as_a_search_has(articles):
+    articles.add(*(make(articles, f"d{n:02}", body=f"{'oak ' * (n % 9)}tree. Number {n}.") for n in range(40)))
+    options = {"where": 'category = "ml"', "within": 0.5, "autocut": True, "highlight": True}
+    for size in (5, 20):
+        pages = [articles.similar("d05", limit=size, offset=at, **options) for at in range(0, 40, size)]
+        asked = [
+            articles.search(like=["d05"], mode="semantic", limit=size, offset=at, **options)
+            for at in range(0, 40, size)
+        ]
+        assert [page.hits for page in pages] == [page.hits for page in asked]
+        assert [page.report.after_jump for page in pages] == [page.report.after_jump for page in asked]
+        shown = [hit.id for page in pages for hit in page]
+        cut = articles.similar("d05", limit=40, **options)
+        assert (shown, 0 < len(shown) < cut.report.passed < 40) == (ids(cut), True)
+    assert all(hit.highlight for hit in cut)
+
+
 def test_an_example_turns_a_query(five):
     without = five.search("old things", mode="semantic", limit=5)
     toward = five.search("old things", mode="semantic", limit=5, like=["bread"])
@@ -158,6 +175,9 @@ def test_the_command_line_knows_all_of_it(run_kb: Callable[..., Ran], tmp_path: 
     assert run_kb("import", "articles.json").code == 0
     similar = [json.loads(line)["id"] for line in run_kb("similar", "oak1", "-k", "2").out.splitlines()]
     assert sorted(similar) == ["oak2", "oak3"]
+    options = ("-k", "1", "--offset", "1", "--within", "0.01", "--autocut", "--highlight")
+    (second,) = map(json.loads, run_kb("similar", "oak1", *options).out.splitlines())
+    assert (second["id"], bool(second["highlight"])) == (similar[1], True)
     several = json.loads(run_kb("search", "oak", "yeast", "-k", "1", "--format", "json").out)
     assert [found["query"] for found in several] == ["oak", "yeast"]
     hit = json.loads(run_kb("search", "knead", "-k", "1", "--highlight", "--diverse").out)

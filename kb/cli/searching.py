@@ -133,8 +133,12 @@ def search(
 @click.option("--unlike", metavar="ID", multiple=True, help="Less like this document. May be given several times.")
 @click.option("--where", metavar="FILTER", help="Only documents that satisfy it.")
 @click.option("-k", "--limit", metavar="N", type=int, default=10, show_default=True, help="The most hits; 1 to 1000.")
+@click.option("--offset", metavar="N", type=int, default=0, help="Skip the best N hits: the next page.")
 @click.option("--min-score", metavar="X", type=float, help="The lowest cosine similarity of a hit, from -1 to 1.")
 @click.option("--max-score", metavar="X", type=float, help="The highest: leaves out near-copies.")
+@click.option("--within", metavar="R", type=float, help="The lowest score as a share of the best, e.g. 0.9.")
+@click.option("--autocut", is_flag=True, help="Stop at the largest jump.")
+@click.option("--highlight", is_flag=True, help="Show the sentence of each hit that is most like them.")
 @raw_cells
 @shared
 def similar(
@@ -143,8 +147,12 @@ def similar(
     unlike: tuple[str, ...],
     where: str | None,
     limit: int,
+    offset: int,
     min_score: float | None,
     max_score: float | None,
+    within: float | None,
+    autocut: bool,
+    highlight: bool,
     raw: bool,
 ) -> None:
     """Find the documents nearest in meaning to the documents named by ID.
@@ -161,7 +169,16 @@ def similar(
     with options.open() as base:
         collection = options.pick(base)
         hits = collection.similar(
-            *ids, unlike=unlike, where=where, limit=limit, min_score=min_score, max_score=max_score
+            *ids,
+            unlike=unlike,
+            where=where,
+            limit=limit,
+            min_score=min_score,
+            max_score=max_score,
+            within=within,
+            autocut=autocut,
+            offset=offset,
+            highlight=highlight,
         )
         fields, beside = collection.schema.fields.values(), _beside_text(collection)
     _print_answers(options, [hits], fields, beside, raw=raw)

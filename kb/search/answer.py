@@ -33,6 +33,7 @@ class Answer:
         degraded: Why the answer did not come from the indexes, or None.
         counted: With facets, the documents that ``passed`` counts; None for all that satisfy the filter.
         settled: Documents that come first, in this order, whatever the scores of the others.
+        notes: Other things to know about it.
     """
 
     placed: Sequence[Placed]
@@ -46,6 +47,7 @@ class Answer:
     degraded: str | None = None
     counted: Sequence[int] | None = None
     settled: Sequence[Placed] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ MAX_BYTES: Final = 2 * 1024**3
 """The most memory that one collection's vectors may take; larger ones are read from the catalog as needed."""
 
 FEW: Final = 8_192
-"""Up to so many rows are multiplied on one core."""
+"""Up to so many rows are multiplied on one core, and so many at a time are copied together for that."""
 
 _DEAD: Final = -1
 
@@ -126,12 +126,17 @@ class VectorCache:
         # The rows of document i are order[left[i] : left[i] + counts[i]]; this lines all of them up at once.
         offsets = np.repeat(left - (np.cumsum(counts) - counts), counts)
         rows = self._order[np.arange(int(counts.sum())) + offsets]
-        if len(rows) > len(self._scratch):
-            self._scratch = np.empty((len(rows) + len(rows) // 2, self._dimension), dtype=np.float32)
-        # Into memory that is there already: asking the system for fresh pages takes longer than the copy.
-        some = self._scratch[: len(rows)]
-        np.take(self._matrix, rows, axis=0, out=some, mode="clip")
-        return Scored(self._seqs[rows], self._ordinals[rows], dots(some, query), rows, self._matrix)
+        if len(self._scratch) < min(len(rows), FEW):
+            self._scratch = np.empty((min(len(rows) + len(rows) // 2, FEW), self._dimension), dtype=np.float32)
+        scores = np.empty(len(rows), dtype=np.float32)
+        # Into memory that is there already, block by block: fresh pages of the system take longer than the copy, and
+        # a copy of all that some query has ever asked for would stay.
+        for start in range(0, len(rows), FEW):
+            block = rows[start : start + FEW]
+            some = self._scratch[: len(block)]
+            np.take(self._matrix, block, axis=0, out=some, mode="clip")
+            scores[start : start + FEW] = dots(some, query)
+        return Scored(self._seqs[rows], self._ordinals[rows], scores, rows, self._matrix)
 
     def _load(self, vectors: cat.ChunkVectors) -> None:
         self._seqs, self._ordinals, self._matrix = vectors.seqs, vectors.ordinals, vectors.matrix

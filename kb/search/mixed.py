@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 DEPTH: Final = 80
 """How many documents each leg of a hybrid search names at first; never fewer than four times those that are shown."""
 
+NO_WORDS: Final = "the query has no words, and keyword search goes by nothing else: ask in hybrid or semantic mode"
+"""Why such a query finds nothing."""
+
 DEEP: Final = 4_000
 """Beyond so many, a document that neither leg has named is taken to be none of the best."""
 
@@ -60,6 +63,7 @@ def find_keyword(one: Asked) -> Answer:
         explain,
         opened.degraded,
         [best.seq for best in ranking.best] if one.query.facets else None,
+        notes=() if asked.words else (NO_WORDS,),
     )
 
 

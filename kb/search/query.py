@@ -115,8 +115,12 @@ class Query:
         Raises:
             QueryError: The text is blank or cannot be encoded, or a number is out of range.
         """
-        if not isinstance(self.text, str) or isinstance(self.limit, bool) or not isinstance(self.limit, int):
-            raise QueryError("the query must be text and the limit a whole number")
+        if not isinstance(self.text, str):
+            raise QueryError(f"the query must be text, not {self.text!r}")
+        for name, number in (("limit", self.limit), ("offset", self.offset)):
+            if isinstance(number, bool) or not isinstance(number, int):
+                hint = f"a number from elsewhere becomes one by int(…): {name}=10"
+                raise QueryError(f"{name} must be a whole number, not {number!r}", hint=hint)
         if not self.text.strip() and not self.example.like:
             raise QueryError("the query is empty", hint="say what to look for; kb list shows documents without a query")
         if self.diverse is not None and not 0.0 <= self.diverse <= 1.0:

@@ -114,7 +114,7 @@ def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tupl
         above_max_score=found.above,
         after_jump=page.after_jump,
         degraded=degraded or found.degraded,
-        notes=(*notes, *doubts),
+        notes=(*notes, *doubts, *found.notes),
         relevance=relevance,
     )
     return Hits(query.text, on.collection.name, on.collection.recipe.model, page.hits, report, facets)

@@ -47,6 +47,7 @@ class Searchable:
         searches: How many searches this object has served.
         conditions: Filters that have been compiled, the last few.
         matches: Documents that satisfy a condition, and the number of the write that they were looked up after.
+        counts: How many documents satisfy a condition, likewise.
         sampled: The sample in use, and the number of the write that it was looked up after.
         changed: The numbers of the last write and of an earlier one, and how many documents have changed between them.
     """
@@ -62,6 +63,7 @@ class Searchable:
     searches: int = field(default=0)
     conditions: dict[Filter | None, cat.Condition] = field(default_factory=dict)
     matches: dict[cat.Condition, tuple[int, list[int]]] = field(default_factory=dict)
+    counts: dict[cat.Condition, tuple[int, int]] = field(default_factory=dict)
     sampled: tuple[int, cat.Sample] | None = None
     changed: tuple[int, int, int] | None = None
 
@@ -86,6 +88,17 @@ class Searchable:
                 self.matches.clear()
             self.matches[condition] = (change, seqs)
         return seqs
+
+    def count_matching(self, connection: Connection, condition: cat.Condition) -> int:
+        """Return how many documents satisfy a condition; counted once between two writes, as it takes milliseconds."""
+        change = cat.current_change(connection, self.collection.id)
+        counted, number = self.counts.get(condition, (-1, 0))
+        if counted != change:
+            number = cat.count_matching(connection, condition)
+            if len(self.counts) >= MAX_CONDITIONS:
+                self.counts.clear()
+            self.counts[condition] = (change, number)
+        return number
 
     def sample(self, connection: Connection) -> np.ndarray:
         """Return vectors that stand for the collection; shape (n, dimension), n up to 1,000."""
@@ -161,7 +174,7 @@ class Asked:
     def count(self) -> int:
         """Return how many documents satisfy the filter and are no examples."""
         left_out = cat.matching_among(self.connection, self.condition, sorted(self.without)) if self.without else ()
-        return cat.count_matching(self.connection, self.condition) - len(left_out)
+        return self.on.count_matching(self.connection, self.condition) - len(left_out)
 
     def narrow(self) -> list[int] | None:
         """Return the documents that satisfy the filter where those are few, else None."""
