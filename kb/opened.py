@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Final, Self
 from kb import __version__, jobs
 from kb import catalog as cat
 from kb.declaration import as_stored, changed_recipe, is_former, mismatches, same_models, with_template
-from kb.errors import CatalogDamagedError, DamagedError, LockedError, MismatchError, SchemaMismatchError, UsageError
+from kb.errors import (
+    CatalogDamagedError,
+    DamagedError,
+    LockedError,
+    MismatchError,
+    NoKnowledgeBaseError,
+    SchemaMismatchError,
+    UsageError,
+)
 from kb.index import FOLDER, Generation, OpenWords, Owner, Ownership, remove_words
 from kb.maintain.filesystem import hazard
 from kb.write import MOST_WAITING, Indexes, inspect
@@ -53,9 +61,11 @@ class Opened:
         self._ownership = Ownership(settings.storage, inspect)
         self._catalog: cat.Catalog | None = None
         self._damage: str | None = None
+        self._file: tuple[int, int] | None = None
         self._indexes = Indexes(settings.storage, self._ownership, self.own, store_text=settings.store_text)
         self._is_closed = False
         self._is_registered = False
+        cat.check_sqlite()
         if settings.storage in _open:
             raise LockedError(
                 f"the knowledge base in {settings.storage} is open in this process already",
@@ -73,8 +83,7 @@ class Opened:
         path = self.settings.storage / cat.FILE_NAME
         if path.exists() and path.stat().st_size > 0:
             in_use = self._ownership.other_owner() is not None
-            self._catalog = cat.open_catalog(path, version=__version__, in_use=in_use)
-            if self._catalog.damage is None:
+            if self._open_catalog(in_use=in_use).damage is None:
                 self._catch_up()
         elif (self.settings.storage / FOLDER).exists():
             raise DamagedError(
@@ -82,6 +91,12 @@ class Opened:
                 unchanged="nothing was created",
                 hint=f"{cat.RESTORE}; without one, kb recover --from-index FILE.jsonl writes what the index holds",
             )
+
+    def _open_catalog(self, *, in_use: bool = False) -> cat.Catalog:
+        path = self.settings.storage / cat.FILE_NAME
+        self._catalog = cat.open_catalog(path, version=__version__, in_use=in_use)
+        self._file = _file_number(path)
+        return self._catalog
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -170,18 +185,30 @@ class Opened:
         Raises:
             LockedError: Another process owns the knowledge base.
             CatalogDamagedError: The catalog is damaged; it is only read.
+            NoKnowledgeBaseError: Its folder has been moved or deleted since it was opened.
         """
         if self.damage is not None:
             raise cat.refusal(self.settings.storage / cat.FILE_NAME, self.damage)
+        self._check_place()
         if self.catalog is None:
             self.settings.storage.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._own()
         if self.catalog is None:
-            self._catalog = cat.open_catalog(self.settings.storage / cat.FILE_NAME, version=__version__)
+            self._open_catalog()
             if found := hazard(self.settings.storage):
                 _LOG.warning("%s", found)
         assert self._catalog is not None
         return self._catalog
+
+    def _check_place(self) -> None:
+        """Look whether the catalog still lies where it was opened: what is written to a deleted file is lost."""
+        path = self.settings.storage / cat.FILE_NAME
+        if self._catalog is not None and _file_number(path) != self._file:
+            raise NoKnowledgeBaseError(
+                f"{path} has been moved, deleted or replaced while it was open",
+                unchanged="nothing was written",
+                hint="close the knowledge base, and open it where it lies now",
+            )
 
     def _own(self) -> None:
         catalog = self.catalog
@@ -299,3 +326,12 @@ def _way_out(stored: StoredCollection, declared: CollectionSettings) -> str:
     if mismatches(stored, same_template, stored.recipe):  # its fields
         return "declare the new one as another collection and import into it"
     return f"make the vectors that it asks for, beside those that serve: kb reembed -c {stored.name}"
+
+
+def _file_number(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from any other that has its name later, or None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

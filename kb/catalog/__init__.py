@@ -122,6 +122,7 @@ from kb.catalog.lookup import (
     text_hashes,
     texts_of,
 )
+from kb.catalog.needs import check_sqlite
 from kb.catalog.origin_changes import note_origins, origins_sources, set_back_origins, set_back_other_origins
 from kb.catalog.origins import (
     Origin,
@@ -209,6 +210,7 @@ __all__ = [
     "but_these",
     "changes_of_job",
     "check_serving",
+    "check_sqlite",
     "chunk_vectors",
     "compile_condition",
     "connect_to_look",

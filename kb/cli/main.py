@@ -134,7 +134,7 @@ def run(arguments: list[str]) -> int:
         return 0
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        _print_error(f"{place}{error.strerror or error}", debug=debug)
+        _print_error(f"{place}{error.strerror or error}", _advice(error), debug=debug)
         return 14 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 1
     # The last resort: what none of the libraries below promised to raise must not reach a user as a traceback.
     except Exception as error:
@@ -142,6 +142,16 @@ def run(arguments: list[str]) -> int:
         _print_error(f"{type(error).__name__}: {first}", "this should not happen; --debug shows where", debug=debug)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _advice(error: OSError) -> str:
+    """Return what to do about an error of the operating system, where there is more to say than its message."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return f"this process may have {limit} files open at once: raise the limit with ulimit -n"
+    return ""
 
 
 def _print_error(what: str, *more: str, debug: bool = False) -> None:
