@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+import functools
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import click
 
@@ -12,7 +13,7 @@ from kb.cli.options import Shared, shared
 from kb.cli.running import exit_code, run_steps, working
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from kb.catalog import Job, StoredGeneration
     from kb.collection import Collection
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from kb.knowledge_base import KnowledgeBase
     from kb.maintain import ReembedEstimate
     from kb.reembedding import ReembedRequest
+
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,35 +66,30 @@ class _Chunks(click.ParamType[tuple[int, int | None]]):
         return int(tokens), int(overlap) if slash else None
 
 
-def _taken(function: Callable[..., int]) -> Callable[..., int]:
+def _given(function: Callable[Concatenate[_Given, P], int]) -> Callable[P, int]:
     """Give the command its options; it takes them as one argument."""
-    options = (
-        click.option("--model", metavar="NAME", help="Another embedding model: kb models lists them."),
-        click.option("--template", metavar="TEXT", help="Another text template, e.g. '{title}: {body}'."),
-        click.option("--chunks", type=_Chunks(), metavar="N[/OVERLAP]", help="Tokens a chunk, and of overlap."),
-        click.option("--max-rate", type=click.FloatRange(0, min_open=True), metavar="N", help="Most texts a second."),
-        click.option("--sample", type=click.IntRange(1), metavar="N", help="Try it on N documents; store nothing."),
-        click.option("--dry-run", is_flag=True, help="Only show what it would cost."),
-        click.option("--status", is_flag=True, help="Show the generations."),
-        click.option("--promote", is_flag=True, help="Let the generation that was built serve."),
-        click.option("--rollback", is_flag=True, help="Let the one that served before serve again."),
-        click.option("--discard", is_flag=True, help="Delete the one that was built, or is being built."),
-    )
-    names = tuple(_Given.__dataclass_fields__)
 
-    def command(shared_options: Shared, **values: Any) -> int:
-        return function(shared_options, _Given(**{name: values[name] for name in names}))
+    @click.option("--model", metavar="NAME", help="Another embedding model: kb models lists them.")
+    @click.option("--template", metavar="TEXT", help="Another text template, e.g. '{title}: {body}'.")
+    @click.option("--chunks", type=_Chunks(), metavar="N[/OVERLAP]", help="Tokens a chunk, and of overlap.")
+    @click.option("--max-rate", type=click.FloatRange(0, min_open=True), metavar="N", help="Most texts a second.")
+    @click.option("--sample", type=click.IntRange(1), metavar="N", help="Try it on N documents; store nothing.")
+    @click.option("--dry-run", is_flag=True, help="Only show what it would cost.")
+    @click.option("--status", is_flag=True, help="Show the generations.")
+    @click.option("--promote", is_flag=True, help="Let the generation that was built serve.")
+    @click.option("--rollback", is_flag=True, help="Let the one that served before serve again.")
+    @click.option("--discard", is_flag=True, help="Delete the one that was built, or is being built.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, **options: Any) -> int:
+        given = _Given(**{name: options.pop(name) for name in _Given.__dataclass_fields__})
+        return function(given, *args, **options)
 
-    command.__doc__, command.__name__ = function.__doc__, function.__name__
-    made: Callable[..., int] = command
-    for option in reversed(options):
-        made = option(made)
-    return made
+    return wrapper
 
 
 @click.command()
+@_given
 @shared
-@_taken
 def reembed(options: Shared, given: _Given) -> int:
     """Make all vectors anew by another model, template or chunking.
 
@@ -141,8 +140,6 @@ def _build(options: Shared, base: KnowledgeBase, collection: Collection, given: 
 
 
 def _request(base: KnowledgeBase, collection: Collection, given: _Given) -> ReembedRequest:
-    from dataclasses import replace
-
     from kb.reembedding import ReembedRequest
 
     tokens, overlap = given.chunks or (None, None)
@@ -192,7 +189,7 @@ def print_built(options: Shared, collection: Collection, job: Job) -> None:
         options.note("kb reembed --promote lets it serve; kb reembed --discard deletes it")
 
 
-def _print_status(options: Shared, found: Any) -> None:
+def _print_status(options: Shared, found: Sequence[GenerationStatus]) -> None:
     if options.format != "table":
         rows = [_status_object(one) for one in found]
         render.print_rows(rows, options.format, columns=list(rows[0]) if rows else ["name"])
