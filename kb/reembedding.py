@@ -38,6 +38,7 @@ class ReembedRequest:
         chunk_tokens: The most tokens of a chunk.
         chunk_overlap: How many tokens of the chunk before go with it.
         max_rate: The most texts to embed in a second; None for as many as possible.
+        query_model: The id of the model that embeds queries; empty for the same one.
     """
 
     model: str | None = None
@@ -45,6 +46,7 @@ class ReembedRequest:
     chunk_tokens: int | None = None
     chunk_overlap: int | None = None
     max_rate: float | None = None
+    query_model: str | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -72,6 +74,7 @@ def request_from(stored: StoredCollection, declared: CollectionSettings | None) 
         recipe.template if recipe.template != served.template else None,
         recipe.chunk_tokens if cut else None,
         recipe.chunk_overlap if cut else None,
+        query_model=recipe.query_model if recipe.query_model != served.query_model else None,
     )
 
 

@@ -396,3 +396,21 @@ def test_a_new_declaration_is_what_is_built_when_nothing_is_named(root, encoder,
         articles.promote()
     with kb.open(root, encoders={"fake": encoder, "other": other}) as base:
         assert base.collection("articles").search("a1").model == "other"
+
+
+def test_a_model_for_queries_that_is_taken_out_or_put_in_is_built_as_well(root, encoder, other):
+    path = root / "config.toml"
+    declared = path.read_text()
+    with kb.open(root, encoders={"fake": encoder, "other": other}) as base:
+        articles = base.collection("articles")
+        articles.upsert(make(articles, "a1"))
+    path.write_text(declared.replace('model = "fake"', 'model = "fake"\nquery_model = "other"'))
+    with kb.open(root, encoders={"fake": encoder, "other": other}) as base:
+        articles = base.stored_collection("articles")
+        assert articles.reembed(base.declared_recipe("articles")).counts.embedded == 0
+        articles.promote()
+        assert base.collection("articles").search("a1", mode="semantic")[0].score < 0.9
+        assert other.queries[-1] == "a1"
+    path.write_text(declared)
+    with kb.open(root, encoders={"fake": encoder, "other": other}) as base:
+        assert base.declared_recipe("articles") == ReembedRequest()  # accepted: it has served before

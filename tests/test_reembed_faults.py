@@ -126,11 +126,12 @@ def test_faults_C11_a_search_during_the_switch_is_all_old_or_all_new(base, fille
     expected = [figures(filled.search("number 3", mode=mode))]
     filled.reembed(ReembedRequest(model="other", template="{body} is it, {title}"))
     answers, errors, done = [], [], threading.Event()
+    asked = base.stored_collection("articles")  # a handle of its own, which nobody tells of the switch
 
     def search():
         try:
             while not done.is_set():
-                answers.append(figures(filled.search("number 3", mode=mode)))
+                answers.append(figures(asked.search("number 3", mode=mode)))
         except BaseException as error:
             errors.append(error)
 
@@ -148,6 +149,26 @@ def test_faults_C11_a_search_during_the_switch_is_all_old_or_all_new(base, fille
     assert answers
     assert [one for one in answers if one not in expected] == []
     assert expected[0] != expected[1]
+
+
+def test_faults_C11_a_switch_between_the_embedding_and_the_looking_is_noticed(base, filled, encoder, other):
+    old = figures(filled.search("number 3", mode="semantic"))
+    filled.reembed(ReembedRequest(model="other", template="{title}"))
+    encode = encoder.encode_query
+
+    def switching(text):
+        encoder.encode_query = encode
+        filled.promote()
+        return encode(text)
+
+    encoder.encode_query = switching
+    hits = filled.search("number 3", mode="semantic")
+    assert hits.model == "other"
+    assert figures(hits) == figures(filled.search("number 3", mode="semantic"))
+    assert figures(hits) != old
+    stale = base.stored_collection("articles")
+    filled.rollback()
+    assert figures(stale.search("number 3", mode="semantic")) == old
 
 
 READER = """
