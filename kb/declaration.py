@@ -189,15 +189,21 @@ def redeclared(
     template: str | None,
     chunk_tokens: int | None,
     chunk_overlap: int | None,
+    query_model: str | None,
 ) -> CollectionSettings:
-    """Return the declaration of a stored collection with some parts of its recipe replaced; None keeps one."""
+    """Return the declaration of a stored collection with some parts of its recipe replaced; None keeps one.
+
+    A model for queries is kept with the model that it was made for only; an empty one is none.
+    """
     kept = declaration_of(stored)
     model = kept.model if model is None else canonical_id(model)
+    if query_model is None and model == kept.model:
+        query_model = kept.query_model
     return replace(
         kept,
         schema=kept.schema if template is None else with_template(kept.schema, template),
         model=model,
-        query_model=kept.query_model if model == kept.model else None,
+        query_model=query_model or None,
         chunk_tokens=kept.chunk_tokens if chunk_tokens is None else chunk_tokens,
         chunk_overlap=kept.chunk_overlap if chunk_overlap is None and chunk_tokens is None else chunk_overlap,
     )

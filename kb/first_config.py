@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kb.ingest.inspect import Proposal
+    from kb.schema import Recipe
 
 _EXAMPLE: Final = """
 [collections.{name}.fields]
@@ -117,21 +118,70 @@ def add_collection(directory: Path, proposal: Proposal) -> Path:
         _check_free(path, before, proposal.name)
     directory.mkdir(parents=True, exist_ok=True)
     gap = "" if before.endswith("\n\n") else "\n" if before.endswith("\n") else "\n\n"
+    _replace(path, before + gap + proposal.to_toml(), proposal.name)
+    return path
+
+
+def write_recipe(root: Path, name: str, before: Recipe, now: Recipe) -> list[str]:
+    """Let ``config.toml`` declare a collection as it is made now; everything else in the file stays as it is.
+
+    Args:
+        root: The folder of the file.
+        name: The collection; one that the file does not declare is left alone.
+        before: How it was made.
+        now: How it is made.
+
+    Returns:
+        The keys that were written.
+    """
+    path = (root / FILE_NAME).resolve()
+    if not path.exists():
+        return []
+    document = tomlkit.parse(path.read_bytes().decode())
+    table = document.get("collections", {}).get(name)
+    if table is None:
+        return []
+    changed = {
+        key: value
+        for key, was, value in (
+            ("model", before.model, now.model),
+            ("text", before.template, now.template),
+            ("chunk_tokens", before.chunk_tokens, now.chunk_tokens),
+            ("chunk_overlap", before.chunk_overlap, now.chunk_overlap),
+            ("query_model", before.query_model, now.query_model),
+        )
+        if was != value
+    }
+    for key, value in changed.items():
+        if value == "":
+            table.pop(key, None)
+        else:
+            table[key] = value
+    if changed:
+        _replace(path, tomlkit.dumps(document), name)
+    return list(changed)
+
+
+def _replace(path: Path, text: str, name: str) -> None:
+    """Put a new text in the place of a file at once, after reading it back.
+
+    Raises:
+        ConflictError: It cannot be read.
+    """
     with TemporaryDirectory(dir=path.parent, prefix=".kb-config-") as folder:
         draft = Path(folder) / FILE_NAME
-        draft.write_bytes((before + gap + proposal.to_toml()).encode())
+        draft.write_bytes(text.encode())
         try:
             load_settings(draft.parent, {})
         except UsageError as error:
             raise ConflictError(
-                f"{path} cannot take the collection '{proposal.name}': {str(error).replace(str(draft), FILE_NAME)}",
+                f"{path} cannot take the collection '{name}': {str(error).replace(str(draft), FILE_NAME)}",
                 unchanged="nothing was written",
                 hint="print it with --toml and put it in by hand",
             ) from None
         if path.exists():
             shutil.copymode(path, draft)
         draft.replace(path)
-    return path
 
 
 def set_storage(directory: Path, storage: str) -> None:

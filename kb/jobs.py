@@ -11,6 +11,7 @@ from kb.catalog import Job, JobStatus
 from kb.curate import UNDO, UndoPlan, plan_undo, undo
 from kb.errors import ConflictError, NotFoundError, nearest
 from kb.ingest import Progress, cancelling, resume_import
+from kb.reembedding import KIND as REEMBED
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -82,6 +83,9 @@ def resume_steps(base: KnowledgeBase, job_id: str) -> Generator[Progress]:
         )
     if job.kind == UNDO:
         raise ConflictError(f"the job {job_id} is an undo: it is complete", unchanged="nothing was changed")
+    if job.kind == REEMBED:
+        yield from base.stored_collection(job.collection).resume_reembed(job)
+        return
     collection = base.collection(job.collection)
     target = collection.target()
     yield from resume_import(target, find_job(base, job_id), rejects_folder=base.rejects_folder())

@@ -10,6 +10,7 @@ from kb.declaration import declaration_of, declare
 from kb.errors import NotFoundError, nearest
 from kb.ingest import Progress, last_of
 from kb.opened import Opened
+from kb.reembedding import ReembedRequest, request_from
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -78,6 +79,23 @@ class KnowledgeBase(Opened):
             declared = declaration_of(stored)
         self._collections[name] = Collection(self, name, declared, stored)
         return self._collections[name]
+
+    def stored_collection(self, name: str | None = None) -> Collection:
+        """Return a stored collection as it is stored, whatever ``config.toml`` declares: for what makes the two agree.
+
+        Raises:
+            NotFoundError: There is no such collection.
+        """
+        name = self._only_name() if name is None else name
+        stored = self._stored(name)
+        return self.collection(name) if stored is None else Collection(self, name, declaration_of(stored), stored)
+
+    def declared_recipe(self, name: str) -> ReembedRequest:
+        """Return what makes a stored collection what ``config.toml`` declares; names no recipe where it is that."""
+        stored, declared = self._stored(name), self.settings.collections.get(name)
+        if stored is None or declared is None:
+            return ReembedRequest()
+        return request_from(stored, self._settled(stored, declared))
 
     def names(self) -> list[str]:
         """Return the names of all collections, declared or stored, sorted."""

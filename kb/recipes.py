@@ -116,6 +116,7 @@ class Recipes(Judging):
             template=request.template,
             chunk_tokens=request.chunk_tokens,
             chunk_overlap=request.chunk_overlap,
+            query_model=request.query_model,
         )
         encoder = self._base.encoder(self._declared_id(declared.model))
         if request.chunk_tokens is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from kb import catalog as cat
 from kb.catalog import Counts, Job, JobStatus
+from kb.declaration import changed_recipe
 from kb.errors import KBError, UsageError
 from kb.failpoints import failpoint
 from kb.ingest import Progress, cancelling
@@ -18,6 +19,8 @@ from kb.write import fill_generation
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from kb.catalog import StoredCollection
+    from kb.config import CollectionSettings
     from kb.evaluate import Gate
     from kb.write import Filling
 
@@ -35,6 +38,7 @@ class ReembedRequest:
         chunk_tokens: The most tokens of a chunk.
         chunk_overlap: How many tokens of the chunk before go with it.
         max_rate: The most texts to embed in a second; None for as many as possible.
+        query_model: The id of the model that embeds queries; empty for the same one.
     """
 
     model: str | None = None
@@ -42,6 +46,7 @@ class ReembedRequest:
     chunk_tokens: int | None = None
     chunk_overlap: int | None = None
     max_rate: float | None = None
+    query_model: str | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -56,6 +61,21 @@ class ReembedRequest:
     def names_a_recipe(self) -> bool:
         """Whether anything of the recipe is named."""
         return self != ReembedRequest(max_rate=self.max_rate)
+
+
+def request_from(stored: StoredCollection, declared: CollectionSettings | None) -> ReembedRequest:
+    """Return what makes a stored collection what its declaration says; names no recipe where it is that already."""
+    if declared is None:
+        return ReembedRequest()
+    recipe, served = changed_recipe(stored, declared), stored.recipe
+    cut = (recipe.chunk_tokens, recipe.chunk_overlap) != (served.chunk_tokens, served.chunk_overlap)
+    return ReembedRequest(
+        recipe.model if recipe.model != served.model else None,
+        recipe.template if recipe.template != served.template else None,
+        recipe.chunk_tokens if cut else None,
+        recipe.chunk_overlap if cut else None,
+        query_model=recipe.query_model if recipe.query_model != served.query_model else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,9 @@ def test_other_prompts_are_refused(root: Path) -> None:
     assert str(caught.value) == (
         "the query_prompt of the model 'fake' is not the one that 'articles' was stored with: '' before, 'query: ' now"
     )
-    assert caught.value.hint == 'put query_prompt = "" back in [models."fake"], or import into a new collection'
+    assert caught.value.hint == (
+        'put query_prompt = "" back in [models."fake"], or make all vectors anew as it is: kb reembed -c articles'
+    )
 
 
 @dataclass

@@ -9,6 +9,7 @@ import click
 
 from kb.cli import render
 from kb.cli.options import Shared, shared
+from kb.cli.reembedding import print_built
 from kb.cli.running import exit_code, percent, print_job, reject_place, run_steps, working
 from kb.cli.stopping import stoppable
 
@@ -120,7 +121,7 @@ def rejects(options: Shared, job_id: str) -> None:
 @click.argument("job_id", metavar="JOB")
 @shared
 def resume(options: Shared, job_id: str) -> int:
-    """Continue an interrupted or failed import after its last committed row.
+    """Continue an interrupted or failed job after its last committed row.
 
     \b
     Examples:
@@ -129,6 +130,9 @@ def resume(options: Shared, job_id: str) -> int:
     """
     with options.open() as base:
         job = run_steps(options, base, base.resume_steps(job_id))
+        if job.kind == "reembed":
+            print_built(options, base.stored_collection(job.collection), job)
+            return exit_code(job)
     print_job(options, job)
     return exit_code(job)
 
@@ -156,7 +160,9 @@ def cancel(options: Shared, job_id: str, wait: float) -> int:
     if options.format != "table":
         _print_details(options, job)
     elif str(job.status) == "cancelled":
-        print(f"cancelled {job.id} after {render.counted(job.counts.read, 'row')}: {_sum(job)}")
+        done = f": {_sum(job)}" if job.kind != "reembed" else ""
+        noun = "document" if job.kind == "reembed" else "row"
+        print(f"cancelled {job.id} after {render.counted(job.counts.read, noun)}{done}")
     if str(job.status) == "cancelled":
         return 0
     options.note(f"{job.id} is still writing a batch; it ends with that one")
@@ -236,7 +242,7 @@ def _list(options: Shared, status: str | None, limit: int | None) -> None:
 
 def _row(job: Job) -> dict[str, str]:
     details = _details(job)
-    names = [f"undo of {details['undoes']}"] if details["undoes"] else details["input"]
+    names = [f"undo of {details['undoes']}"] if details["undoes"] else details["input"] or [job.kind]
     part = f" {details['percent']} %" if str(job.status) == "running" and details["percent"] is not None else ""
     return {
         "job": job.id,
@@ -262,11 +268,11 @@ def _details(job: Job) -> dict[str, Any]:
     from kb.curate import UNDO, UndoRequest
     from kb.ingest import ImportRequest
 
-    is_undo = job.kind == UNDO
+    is_undo, is_import = job.kind == UNDO, job.kind == "import"
     return render.job_object(job) | {
         "collection": job.collection,
         "kind": job.kind,
-        "input": [] if is_undo else list(ImportRequest.from_json(job.request).files),
+        "input": list(ImportRequest.from_json(job.request).files) if is_import else [],
         "undoes": UndoRequest.from_json(job.request).job if is_undo else None,
         "source": job.source,
         "position": job.position,
@@ -287,20 +293,22 @@ def _figures(job: Job) -> dict[str, str]:
     left = None
     if str(job.status) == "running" and job.total and job.position:
         left = job.seconds * (job.total - job.position) / job.position
-    part = "" if details["percent"] is None else f", {details['percent']} % of the input"
+    noun = "document" if job.kind == "reembed" else "row"
+    whole = "" if job.kind == "reembed" else " of the input"
+    part = "" if details["percent"] is None else f", {details['percent']} %{whole}"
     found = {
         "job": f"{job.id}, {job.kind}",
         "status": str(job.status),
         "collection": job.collection,
-        "input": render.short(details["input"], 500),
+        "input": render.short(details["input"], 500) if details["input"] else "",
         "undoes": details["undoes"] or "",
         "source": job.source or "",
-        "read": "" if is_undo else f"{render.counted(job.counts.read, 'row')}{part}",
-        "outcome": _sum(job),
+        "read": "" if is_undo else f"{render.counted(job.counts.read, noun)}{part}",
+        "outcome": _sum(job) if job.kind != "reembed" else "",
         "embedded": render.counted(job.counts.embedded, "text"),
         "rejects": job.rejects or "",
         "started": f"{job.started[:19].replace('T', ' ')} UTC by {render.short(job.who)}",
-        "took": _duration(job.seconds) + ("" if is_undo else f", {rate:,.0f} rows/s"),
+        "took": _duration(job.seconds) + ("" if is_undo else f", {rate:,.0f} {noun}s/s"),
         "time left": "" if left is None else f"about {_duration(left)}",
         "error": render.short(job.error or "", 500),
     }

@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "topics": ("kb.cli.topics", "topics", "Show what the documents are about."),
     "bench": ("kb.cli.benching", "bench", "Measure indexes on the collection's own vectors."),
     "calibrate": ("kb.cli.calibrating", "calibrate", "Find the scores from which on a hit is relevant."),
+    "reembed": ("kb.cli.reembedding", "reembed", "Make all vectors anew, by another model, while these serve."),
     "stats": ("kb.cli.upkeep", "stats", "Show figures of the knowledge base."),
     "verify": ("kb.cli.upkeep", "verify", "Check the catalog, and the index against it."),
     "backup": ("kb.cli.backing", "backup", "Make, list, check and restore backups."),

@@ -100,8 +100,14 @@ def _print_stopped(options: Shared, base: KnowledgeBase, last: Progress) -> None
     if options.format == "json":
         render.print_json(render.job_object(job))
     part = percent(job)
-    share = "" if part is None else f", {part} % of the input"
-    options.note(f"{render.counted(job.counts.read, 'row')} done{share}; {_how_to_go_on(job)}")
+    whole = " of the input" if job.kind == "import" else ""
+    share = "" if part is None else f", {part} %{whole}"
+    options.note(f"{render.counted(job.counts.read, _noun(job))} done{share}; {_how_to_go_on(job)}")
+
+
+def _noun(job: Job) -> str:
+    """Return what a job counts."""
+    return "row" if job.kind == "import" else "document"
 
 
 def percent(job: Job) -> int | None:
@@ -118,6 +124,8 @@ def percent(job: Job) -> int | None:
 def _how_to_go_on(job: Job) -> str:
     from kb.ingest import ImportRequest
 
+    if job.kind != "import":
+        return f"go on with: kb jobs resume {job.id}"
     if None in ImportRequest.from_json(job.request).fingerprints:
         return "import the same data again to go on: rows that are in already are skipped"
     return f"go on with: kb jobs resume {job.id}"
@@ -175,8 +183,13 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
             rows, rate = step.job.counts.read, rate_at(step)
             finished = str(step.job.status) != "running"
             total = step.total if not finished else step.position
+            noun = _noun(step.job)
             bar.update(
-                task, description=f"{rows:,} rows", completed=step.position, total=total, rate=f"{rate:,.0f} rows/s"
+                task,
+                description=f"{rows:,} {noun}s",
+                completed=step.position,
+                total=total,
+                rate=f"{rate:,.0f} {noun}s/s",
             )
 
         yield show
@@ -207,7 +220,8 @@ def _lines() -> Callable[[Progress], None]:
             return
         shown = now
         part = f", {100 * step.position / step.total:.0f} %" if step.total else ""
-        print(f"{step.job.counts.read:,} rows{part}, {rate:,.0f} rows/s", file=sys.stderr, flush=True)
+        noun = _noun(step.job)
+        print(f"{step.job.counts.read:,} {noun}s{part}, {rate:,.0f} {noun}s/s", file=sys.stderr, flush=True)
 
     return show
 

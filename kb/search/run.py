@@ -99,6 +99,9 @@ def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tupl
         page = turn_page(one, found)
         rejected = best_rejected(one, found)
         facets = count_facets(one, found)
+    if query.mode is not Mode.SEMANTIC:
+        with on.catalog.read() as now:  # the index of words may be ahead of the snapshot, up to another template
+            cat.check_serving(now, on.collection)
     on.searches += 1
     report = Report(
         returned=len(page.hits),

@@ -890,7 +890,8 @@ def test_faults_D7_another_model_in_the_configuration_is_refused(cli: Run, home:
         assert ran.err == (
             "error: the collection 'articles' was stored under another declaration: "
             "the model was hashing-256 and is all-MiniLM-L6-v2\n  nothing was changed\n"
-            "  put the declaration back, or declare the new one as another collection and import into it\n"
+            "  put the declaration back, or make the vectors that it asks for, beside those that serve: "
+            "kb reembed -c articles\n"
         )
 
 
@@ -918,7 +919,8 @@ def test_faults_B17_D6_other_weights_under_the_same_name_are_refused(
         assert re.match(
             r"error: the model 'tiny' is not the one that made the vectors of 'articles': "
             r"its answers to three fixed sentences agree to -?[01]\.\d+ only\n"
-            r"  nothing was searched or written\n  put the former weights back, or import into a new collection",
+            r"  nothing was searched or written\n  put the former weights back, or make all vectors anew, "
+            r"beside those that serve: kb reembed -c articles\n",
             ran.err,
         )
     assert [row["id"] for row in lines(cli("list").out)] == ["a1", "a2", "a3"]

@@ -85,7 +85,7 @@ def test_another_query_model_of_the_same_name_is_refused(stored: Path) -> None:
     )
     assert caught.value.unchanged == "nothing was searched or written"
     assert caught.value.hint == (
-        "put the former weights back, or import into a new collection that names the new model"
+        "put the former weights back, or make all vectors anew, beside those that serve: kb reembed -c articles"
     )
 
 
@@ -118,7 +118,7 @@ def test_a_query_model_that_is_taken_out_is_refused(stored: Path, encoders: Enco
         f"the collection 'articles' was stored under another declaration: the query model was asking and is {now}"
     )
     assert caught.value.hint == (
-        "put the declaration back, or declare the new one as another collection and import into it"
+        "put the declaration back, or make the vectors that it asks for, beside those that serve: kb reembed -c articles"
     )
 
 
