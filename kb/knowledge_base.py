@@ -13,13 +13,13 @@ from kb.opened import Opened
 from kb.reembedding import ReembedRequest, request_from
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     from kb.catalog import Job, JobStatus, Reject
     from kb.config import Settings
     from kb.curate import UndoPlan
     from kb.embed import Encoder
-    from kb.maintain import Backup, Examination, Problem, Stats
+    from kb.maintain import Backup, Examination, Problem, RebuildPlan, RebuildStep, Stats
     from kb.schema import Document
 
 
@@ -137,18 +137,44 @@ class KnowledgeBase(Opened):
         """Set every document that a job touched back to what it was before; see ``kb.curate.undo``."""
         return jobs.undo_job(self, job_id, force=force)
 
-    def verify(self, *, collection: str | None = None, full: bool = False) -> Iterator[Problem]:
-        """Yield every difference between the catalog and itself, and between the index and the catalog.
+    def verify(
+        self, *, collection: str | None = None, full: bool = False, on_note: Callable[[str], None] | None = None
+    ) -> Iterator[Problem]:
+        """Yield every difference between the catalog and itself, and between the index or the model and the catalog.
 
         Args:
             collection: Look at this one's documents and index only; None for all.
             full: Look at every value; see ``kb.maintain.verify``.
+            on_note: Is told what could not be compared, such as a model that is not here.
 
         Raises:
             NotFoundError: There is no such collection.
             LockedError: Another process owns the knowledge base, so that its index cannot be compared.
         """
-        return upkeep.verify(self, collection, full=full)
+        return upkeep.verify(self, collection, full=full, on_note=on_note)
+
+    def plan_rebuild(self, *, collection: str | None = None) -> RebuildPlan:
+        """Return what building the indexes of one collection, or of all, again would take; raises as ``rebuild``."""
+        return upkeep.plan_rebuild(self, collection)
+
+    def rebuild(self, *, collection: str | None = None) -> None:
+        """Build the indexes again from the catalog, without a model; the old files stay in ``quarantine/``.
+
+        Args:
+            collection: Of this one only; None for all.
+
+        Raises:
+            NotFoundError: There is no such collection.
+            LimitError: There is too little room on the disk; nothing was done.
+            LockedError: Another process owns the knowledge base.
+            DamagedError: The old files cannot be put aside.
+        """
+        for _ in self.rebuild_steps(collection=collection):
+            pass
+
+    def rebuild_steps(self, *, collection: str | None = None) -> Iterator[RebuildStep]:
+        """Build the indexes again step by step; as ``rebuild``."""
+        return upkeep.rebuild_steps(self, collection)
 
     def stats(self, *, collection: str | None = None) -> Stats:
         """Return figures of one stored collection, or of all, and of the disk.

@@ -5,24 +5,60 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kb import catalog as cat
+from kb.declaration import check_model, check_query_model
+from kb.errors import KBError, MismatchError
 from kb.index import FOLDER, WORDS_FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kb.catalog import StoredCollection
     from kb.knowledge_base import KnowledgeBase
-    from kb.maintain import Backup, Examination, Problem, Stats
+    from kb.maintain import Backup, Examination, Problem, RebuildPlan, RebuildStep, Stats
 
 
-def verify(base: KnowledgeBase, collection: str | None, *, full: bool) -> Iterator[Problem]:
+def verify(
+    base: KnowledgeBase, collection: str | None, *, full: bool, on_note: Callable[[str], None] | None
+) -> Iterator[Problem]:
     """Yield every difference; see ``KnowledgeBase.verify``."""
     chosen = _chosen(base, collection)
     if base.catalog is None:
         return
     from kb.maintain import verify as compare
 
+    for stored in chosen:
+        yield from _model_problems(base, stored, on_note)
     yield from compare(base.catalog, chosen, base.indexes, store_text=base.settings.store_text, full=full)
+
+
+def _model_problems(
+    base: KnowledgeBase, stored: StoredCollection, on_note: Callable[[str], None] | None
+) -> Iterator[Problem]:
+    from kb.maintain import Problem
+
+    try:
+        check_model(stored, base.encoder(stored.recipe.model))
+        if stored.recipe.query_model:
+            check_query_model(stored, base.encoder(stored.recipe.query_model))
+    except MismatchError as error:
+        yield Problem("model", stored.name, "", str(error), f"kb reembed -c {stored.name}")
+    except KBError as error:  # the data may be as it should be: that it was not compared is said, and no more
+        if on_note is not None:
+            on_note(f"the model of '{stored.name}' was not compared: {error}")
+
+
+def plan_rebuild(base: KnowledgeBase, collection: str | None) -> RebuildPlan:
+    """Return what a rebuild takes; see ``KnowledgeBase.plan_rebuild``."""
+    from kb.maintain import plan_rebuild as plan
+
+    return plan(base.own(), _chosen(base, collection), store_text=base.settings.store_text)
+
+
+def rebuild_steps(base: KnowledgeBase, collection: str | None) -> Iterator[RebuildStep]:
+    """Build the indexes again; see ``KnowledgeBase.rebuild_steps``."""
+    from kb.maintain import rebuild
+
+    return rebuild(base.own(), _chosen(base, collection), base.indexes, store_text=base.settings.store_text)
 
 
 def stats(base: KnowledgeBase, collection: str | None) -> Stats:

@@ -46,6 +46,7 @@ from kb.catalog.documents import (
     select_documents,
     select_keys,
     stored_states,
+    text_bytes,
     touched_since,
     update_documents,
 )
@@ -309,6 +310,7 @@ __all__ = [
     "stored_states",
     "summarise",
     "sync",
+    "text_bytes",
     "text_hashes",
     "texts_of",
     "to_sql",

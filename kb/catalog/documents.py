@@ -222,6 +222,12 @@ def first_chunks(connection: Connection, vector_ids: Sequence[int]) -> dict[int,
     return found
 
 
+def text_bytes(connection: Connection, collection_id: int) -> int:
+    """Return how long the texts of all documents are together, about, in bytes."""
+    query = select(func.sum(func.length(documents.c.text))).where(documents.c.collection_id == collection_id)
+    return int(connection.execute(query).scalar_one() or 0)
+
+
 def count_chunks(connection: Connection, collection_id: int) -> int:
     """Return how many chunks the collection's documents have."""
     query = select(func.count()).select_from(chunks.join(documents)).where(_of(collection_id))

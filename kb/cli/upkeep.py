@@ -1,13 +1,21 @@
-"""``kb stats`` and ``kb verify``."""
+"""``kb stats``, ``kb verify`` and ``kb rebuild``."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from kb.cli import render
 from kb.cli.options import Shared, shared
+from kb.cli.running import working
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kb.maintain import RebuildPlan
 
 
 @click.command()
@@ -43,7 +51,9 @@ def stats(options: Shared) -> None:
 @click.option("--full", is_flag=True, help="Look at every vector, text and value, and measure the index's recall.")
 @shared
 def verify(options: Shared, full: bool) -> int:
-    """Check the catalog, and the index against it. Exit code 12 on any difference.
+    """Check the catalog, and the indexes and models against it. Exit code 12 on any difference.
+
+    Each difference comes with the command that mends it.
 
     \b
     Examples:
@@ -51,15 +61,62 @@ def verify(options: Shared, full: bool) -> int:
       kb verify --full --format json
     """
     with options.open() as base:
-        problems = list(base.verify(collection=options.collection, full=full))
+        problems = list(base.verify(collection=options.collection, full=full, on_note=options.note))
     rows = [asdict(problem) for problem in problems]
     if options.format == "table":
-        made = render.table("code", "collection", "id", "difference", wrap=["difference"])
+        names = ("code", "collection", "id", "difference", "mended by")
+        made = render.table(*names, wrap=["difference", "mended by"])
         for problem in problems:
-            made.add_row(problem.code, problem.collection, render.short(problem.id, 60), render.short(problem.message))
+            id, message = render.short(problem.id, 60), render.short(problem.message)
+            made.add_row(problem.code, problem.collection, id, message, problem.command)
         if problems:
             render.console().print(made)
     else:
-        render.print_rows(rows, options.format, columns=["code", "collection", "id", "message"])
+        render.print_rows(rows, options.format, columns=["code", "collection", "id", "message", "command"])
     options.note(render.counted(len(problems), "difference") if problems else "no differences")
     return 12 if problems else 0
+
+
+@click.command()
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@shared
+def rebuild(options: Shared, yes: bool) -> int:
+    """Build the indexes again from the catalog. No model is needed.
+
+    The old files are moved to `quarantine/`, and searches are exact until the
+    new indexes are full. Stopped on the way, it goes on when it is run again
+    or with the next write.
+
+    \b
+    Examples:
+      kb rebuild
+      kb rebuild -c articles --yes
+    """
+    with options.open() as base:
+        plan = base.plan_rebuild(collection=options.collection)
+        if not (yes or _is_confirmed(plan)):
+            options.note("nothing was done")
+            return 1
+        kept: tuple[Path, ...] = ()
+        with working(options, "building the indexes"):
+            for step in base.rebuild_steps(collection=options.collection):
+                kept = step.kept
+    if options.format == "json":
+        render.print_json({"documents": plan.documents, "chunks": plan.chunks, "kept": [str(path) for path in kept]})
+    options.note(f"{render.counted(plan.documents, 'document')} in new indexes")
+    for path in kept:
+        options.note(f"the old files are in {path}")
+    return 0
+
+
+def _is_confirmed(plan: RebuildPlan) -> bool:
+    documents = f"{render.counted(plan.documents, 'document')} of {', '.join(plan.collections)}"
+    room = f"{plan.bytes_needed / 1e6:,.0f} MB of {plan.bytes_free / 1e6:,.0f} MB free"
+    what = f"{documents}, about {_duration(plan.seconds)} and {room}; the old files are kept"
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"this would build the indexes again: {what}; say --yes to do it")
+    return click.confirm(f"Build the indexes again: {what}?", err=True)
+
+
+def _duration(seconds: float) -> str:
+    return "a second" if seconds < 1 else f"{seconds:,.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} minutes"

@@ -112,12 +112,16 @@ def _hnsw() -> dict[str, str | int]:
 
 
 class Generation:
-    """One physical Chroma collection. What chromadb fails at is a ``DamagedError``."""
+    """One physical Chroma collection. What chromadb fails at is a ``DamagedError``.
 
-    def __init__(self, collection: Any, index: VectorIndex) -> None:
+    Attributes:
+        has_failed: Whether chromadb has raised: then the index is looked at before it is opened again.
+    """
+
+    def __init__(self, collection: Any) -> None:
         """Wrap a chromadb collection; use ``VectorIndex.generation``."""
         self._collection = collection
-        self._index = index
+        self.has_failed = False
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
@@ -125,7 +129,7 @@ class Generation:
             with _translated(what):
                 yield
         except DamagedError:
-            self._index.has_failed = True
+            self.has_failed = True
             raise
 
     def upsert(self, records: Sequence[Record]) -> None:
@@ -226,11 +230,7 @@ def _candidate(record: str, score: float) -> Candidate:
 
 
 class VectorIndex:
-    """The open index of a knowledge base; the caller holds its lock.
-
-    Attributes:
-        has_failed: Whether chromadb has raised since it was opened: then it is looked at before it is opened again.
-    """
+    """The open index of a knowledge base; the caller holds its lock."""
 
     def __init__(self, storage: Path) -> None:
         """Open Chroma, which always writes, in the folder ``chroma`` below ``storage``.
@@ -242,7 +242,6 @@ class VectorIndex:
         import chromadb
         from chromadb.config import Settings
 
-        self.has_failed = False
         path = storage / FOLDER
         path.mkdir(mode=0o700, exist_ok=True)
         self._path = path
@@ -264,7 +263,7 @@ class VectorIndex:
                 made = self._client.create_collection(
                     name, configuration={"hnsw": _hnsw()}, metadata=dict(created_by), embedding_function=None
                 )
-                return Generation(made, self), True
+                return Generation(made), True
             collection = self._client.get_collection(name, embedding_function=None)
         stored = collection.configuration_json
         function = (stored.get("embedding_function") or {}).get("type", "legacy")
@@ -275,14 +274,14 @@ class VectorIndex:
                 unchanged="nothing was read from it",
                 hint="it was not made by kb: kb rebuild puts it aside and builds another from the catalog",
             )
-        return Generation(collection, self), False
+        return Generation(collection), False
 
     def existing(self, name: str) -> Generation | None:
         """Return a generation that is there, or None; nothing is made and nothing is checked."""
         with _translated("opened"):
             if name not in {collection.name for collection in self._client.list_collections()}:
                 return None
-            return Generation(self._client.get_collection(name, embedding_function=None), self)
+            return Generation(self._client.get_collection(name, embedding_function=None))
 
     def names(self) -> list[str]:
         """Return the names of all Chroma collections, sorted."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from kb.errors import DamagedError
 from kb.index.quarantine import quarantine
-from kb.index.seal import FOLDER, break_seal, count_stop, forget_stops, why_unsafe
+from kb.index.seal import FOLDER, break_seal, count_stop, forget_stops, is_newer, why_unsafe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +51,7 @@ def open_safely(storage: Path, inspect: Callable[[], Verdict]) -> VectorIndex:
     _check_writable(storage)
     try:
         reason = why_unsafe(storage)
+        newer = is_newer(storage)
         stops = 0 if reason is None else count_stop(storage)
         break_seal(storage)
     except OSError as error:
@@ -59,7 +60,9 @@ def open_safely(storage: Path, inspect: Callable[[], Verdict]) -> VectorIndex:
             unchanged="the index was left as it is; the catalog holds every document and vector",
             hint="kb doctor says what is in the way",
         ) from error
-    if stops >= MAX_STOPS:
+    if newer:
+        set_aside(storage, f"{reason}, a later one than this")
+    elif stops >= MAX_STOPS:
         set_aside(storage, f"{reason} {MAX_STOPS} times in a row")
     elif reason is not None:
         _settle(storage, reason, inspect())

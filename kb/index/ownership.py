@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from kb.errors import LockedError
 from kb.index.lock import Lock, Owner, acquire, is_held, read_owner
 from kb.index.opening import Verdict, open_safely
-from kb.index.quarantine import quarantine
+from kb.index.quarantine import copy_aside, quarantine
 from kb.index.seal import FOLDER, break_seal, forget_stops, put_seal
 
 if TYPE_CHECKING:
@@ -129,6 +129,16 @@ class Ownership:
             atexit.register(self._close_at_exit)
         return self._index
 
+    def keep_copy(self) -> Path:
+        """Close Chroma and copy its folder into ``quarantine/``; return where the copy lies.
+
+        Raises:
+            DamagedError: It cannot be copied.
+        """
+        with self._guard:
+            self._close_index()
+            return copy_aside(self._storage, self._storage / FOLDER)
+
     def discard(self) -> Path | None:
         """Close Chroma and move its folder into ``quarantine/``; return where it lies now, None where there was none.
 
@@ -156,14 +166,14 @@ class Ownership:
                     self._lock = None
 
     def _close_index(self) -> None:
-        self._generations.clear()
         index, self._index = self._index, None
         if index is None:
             return
         atexit.unregister(self._close_at_exit)
+        has_failed = any(generation.has_failed for generation in self._generations.values())
+        self._generations.clear()
         index.close()
-        # What has failed once is looked at before it is opened again.
-        if not index.has_failed:
+        if not has_failed:
             with contextlib.suppress(OSError):  # without a seal it is looked at as well
                 put_seal(self._storage)
                 forget_stops(self._storage)

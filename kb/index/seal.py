@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
@@ -35,11 +36,26 @@ def why_unsafe(storage: Path) -> str | None:
         return _AGAIN
     except (OSError, ValueError):
         return "has a seal that cannot be read"
-    if not isinstance(sealed, dict) or sealed.get("chromadb") != version("chromadb"):
-        return "was written by another version of chromadb"
+    if not isinstance(sealed, dict):
+        return "has a seal that cannot be read"
+    if (writer := sealed.get("chromadb")) != version("chromadb"):
+        return f"was written by chromadb {writer}"
     if sealed.get("files") != _files(folder):
         return "has been changed since it was closed"
     return None
+
+
+def is_newer(storage: Path) -> bool:
+    """Return whether a later chromadb than this one sealed the index: it would be accepted in silence, and misread."""
+    try:
+        writer = json.loads((storage / SEAL).read_text())["chromadb"]
+        return _numbers(writer) > _numbers(version("chromadb"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text)]
 
 
 def put_seal(storage: Path) -> None:

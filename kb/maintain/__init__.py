@@ -7,6 +7,7 @@ from kb.maintain.doctor import examine
 from kb.maintain.finding import Examination, Fact, Finding, Severity
 from kb.maintain.manifest import Manifest
 from kb.maintain.problem import Problem
+from kb.maintain.rebuild import RebuildPlan, RebuildStep, plan_rebuild, rebuild
 from kb.maintain.reembed_cost import ReembedEstimate, estimate_reembed
 from kb.maintain.restoring import restore_backup
 from kb.maintain.stats import CollectionStats, Stats, collection_stats, disk_bytes
@@ -21,6 +22,8 @@ __all__ = [
     "Finding",
     "Manifest",
     "Problem",
+    "RebuildPlan",
+    "RebuildStep",
     "ReembedEstimate",
     "Severity",
     "Stats",
@@ -32,6 +35,8 @@ __all__ = [
     "examine",
     "find_backup",
     "list_backups",
+    "plan_rebuild",
+    "rebuild",
     "restore_backup",
     "verify",
 ]

@@ -10,14 +10,26 @@ class Problem:
     """One difference that ``verify`` found.
 
     Attributes:
-        code: Stable: ``integrity``, ``hash``, ``chunks``, ``vector``, ``queue``, ``index``, ``refused``, ``missing``,
-            ``surplus``, ``record`` or ``recall``.
+        code: Stable: ``integrity``, ``hash``, ``chunks``, ``vector``, ``model``, ``queue``, ``index``, ``refused``,
+            ``count``, ``missing``, ``surplus``, ``record`` or ``recall``.
         collection: The collection, or "" for the whole catalog.
         id: The document or record, or "".
         message: What differs.
+        command: What mends it.
     """
 
     code: str
     collection: str
     id: str
     message: str
+    command: str
+
+
+def in_catalog(code: str, collection: str, id: str, message: str) -> Problem:
+    """Return a difference within the catalog, for which there is nothing but a backup."""
+    return Problem(code, collection, id, message, "kb backup restore")
+
+
+def in_index(code: str, collection: str, id: str, message: str) -> Problem:
+    """Return a difference between an index and the catalog, which has all that it takes to build it again."""
+    return Problem(code, collection, id, message, f"kb rebuild -c {collection}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kb import catalog as cat
-from kb.maintain.problem import Problem
+from kb.maintain.problem import in_index
 from kb.write import mark_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kb.index import WordIndex
+    from kb.maintain.problem import Problem
 
 PAGE: Final = 10_000
 
@@ -35,9 +36,9 @@ def word_problems(
         waiting = cat.pending(connection, collection.id, cat.WORDS)
         refused = {one.key: one.reason for one in cat.refusals(connection, collection.id, cat.WORDS)}
     if waiting:
-        yield Problem("queue", name, "", f"the index of words is {waiting} documents behind")
+        yield in_index("queue", name, "", f"the index of words is {waiting} documents behind")
     for key, reason in refused.items():
-        yield Problem("refused", name, key, f"the index of words does not take it: {reason}")
+        yield in_index("refused", name, key, f"the index of words does not take it: {reason}")
     present = index.marks()
     last = 0
     while True:
@@ -50,9 +51,9 @@ def word_problems(
         for seq in seqs:
             key, mark = keys.get(seq, ""), present.pop(seq, None)
             if mark is None and key not in refused:
-                yield Problem("missing", name, key, "is not in the index of words")
+                yield in_index("missing", name, key, "is not in the index of words")
             elif mark is not None and full and mark != mark_of(hashes[key][1]):
-                yield Problem("record", name, key, "the index of words holds another version of its text")
+                yield in_index("record", name, key, "the index of words holds another version of its text")
         last = seqs[-1]
     for seq in sorted(present):
-        yield Problem("surplus", name, str(seq), "a document of this number is in the index of words only")
+        yield in_index("surplus", name, str(seq), "a document of this number is in the index of words only")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from kb.write.compare import record_differences
 from kb.write.documents import Action, Put, add, put, remove
-from kb.write.drain import drain, is_copy, records_of
+from kb.write.drain import drain, records_of, vectors_of
 from kb.write.generation import Filled, Filling, PlannedDocument, fill_generation, plan_documents
 from kb.write.indexes import MOST_WAITING, Indexes
 from kb.write.inspection import inspect
@@ -26,12 +27,13 @@ __all__ = [
     "drain_words",
     "fill_generation",
     "inspect",
-    "is_copy",
     "mark_of",
     "plan_documents",
     "put",
+    "record_differences",
     "records_of",
     "refresh_sample",
     "remove",
     "sample_of",
+    "vectors_of",
 ]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from kb import catalog as cat
 from kb.errors import DamagedError
 from kb.failpoints import failpoint
@@ -15,13 +13,13 @@ from kb.index import Record, index_value, jittered, record_id
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import numpy as np
     from sqlalchemy import Connection
 
     from kb.index import Generation, MetadataValue
     from kb.schema import Schema
 
 BATCH: Final = 1_000
-ROUNDING: Final = 1e-6
 SLICE: Final = 200
 """How many documents, each of 1 MB at the most, are in memory at once."""
 
@@ -149,25 +147,19 @@ def records_of(
     return records
 
 
-def vectors_of(connection: Connection, collection: cat.StoredCollection, keys: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the catalog's vectors of all chunks of those of the documents that exist, by the id of their record."""
-    seqs = {seq: key for key, (seq, _) in cat.text_hashes(connection, collection.id, list(keys)).items()}
-    chunks = cat.get_chunks(connection, list(seqs))
+def vectors_of(
+    connection: Connection, collection: cat.StoredCollection, keys: Sequence[str], *, other: int | None = None
+) -> dict[str, np.ndarray]:
+    """Return the catalog's vectors of all chunks of some documents by the id of their record; as ``records_of``."""
+    keys_by_seq = {seq: key for key, (seq, _) in cat.text_hashes(connection, collection.id, list(keys)).items()}
+    seqs = list(keys_by_seq)
+    chunks = cat.get_chunks(connection, seqs) if other is None else cat.other_chunks_of(connection, other, seqs)
     vectors = cat.get_vectors(connection, sorted({chunk.vector_id for some in chunks.values() for chunk in some}))
     return {
-        record_id(key, chunk.ordinal): vectors[chunk.vector_id] for seq, key in seqs.items() for chunk in chunks[seq]
+        record_id(key, chunk.ordinal): vectors[chunk.vector_id]
+        for seq, key in keys_by_seq.items()
+        for chunk in chunks[seq]
     }
-
-
-def is_copy(found: np.ndarray, vector: np.ndarray, name: str) -> bool:
-    """Return whether a vector of the index is the catalog's, as it is or moved as a copy of it would be.
-
-    Chroma normalises what it is given: the last bit of a number may differ. Whether a record is the first of its
-    vector changes with the documents, and a moved vector does as well.
-    """
-    if found.shape != vector.shape:
-        return False
-    return any(np.allclose(found, one, rtol=0, atol=ROUNDING) for one in (vector, jittered(vector, name)))
 
 
 def _metadata(schema: Schema, document: cat.StoredDocument) -> dict[str, MetadataValue | None]:

@@ -11,7 +11,7 @@ import resource
 import signal
 import sqlite3
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,14 +21,15 @@ from kb import __version__
 from kb import catalog as cat
 from kb.errors import DamagedError, KBError
 from kb.index import FOLDER, VectorIndex, Verdict, damage_of, is_passing
-from kb.write.drain import is_copy, vectors_of
+from kb.write.compare import record_differences
+from kb.write.drain import records_of, vectors_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kb.index import Generation
 
-PAGE: Final = 1_000
+PAGE: Final = 200
 SAMPLE: Final = 300
 """So many records, spread over the whole index, the first and the last among them, are looked for by their vectors."""
 
@@ -61,36 +62,48 @@ def _compare(storage: Path) -> str | None:
     index = VectorIndex(storage)
     try:
         with catalog.read() as connection:
-            for stored in cat.list_collections(connection):
-                generation = index.existing(stored.generation)
+            collections = {stored.id: stored for stored in cat.list_collections(connection)}
+            for one in cat.all_generations(connection):
+                generation = index.existing(one.name)
                 # One that is missing is made anew and filled.
-                if generation is not None and (found := _difference(connection, stored, generation)) is not None:
-                    return f"'{stored.name}': {found}"
+                if generation is None:
+                    continue
+                found = _difference(connection, collections[one.collection_id], one, generation)
+                if found is not None:
+                    return f"'{one.name}': {found}"
     finally:
         index.close()
         catalog.close()
     return None
 
 
-def _difference(connection: cat.Connection, stored: cat.StoredCollection, generation: Generation) -> str | None:
+def _difference(
+    connection: cat.Connection, stored: cat.StoredCollection, one: cat.StoredGeneration, generation: Generation
+) -> str | None:
     present = sorted(generation.ids())
-    unknown = cat.queued_keys(connection, stored.id, cat.VECTORS)
-    expected = 0
+    serves = one.state is cat.GenerationState.ACTIVE
+    other = None if serves else one.id
+    stored = stored if serves else one.of(stored)
+    unknown = cat.queued_keys(connection, stored.id, cat.VECTORS if serves else one.target)
+    total = 0
     seqs = cat.page_seqs(connection, stored.id, after=0, limit=PAGE)
     while seqs:
         keys = [key for key in cat.keys_of(connection, seqs).values() if key not in unknown]
-        wanted = vectors_of(connection, stored, keys)
-        found = generation.vectors(list(wanted))
-        for name, vector in wanted.items():
-            if name not in found:
-                return f"the record '{name}' is missing"
-            if not is_copy(found[name], vector, name):
-                return f"the vector of '{name}' is not the one in the catalog"
-        expected += len(wanted)
+        wanted = records_of(connection, stored, keys, store_text=True, other=other)
+        vectors = vectors_of(connection, stored, keys, other=other)
+        found = generation.get(list(vectors))
+        for record in wanted:
+            if record.id not in found:
+                return f"the record '{record.id}' is missing"
+            # Whether it keeps text may have been configured differently when it was written.
+            expected = record if found[record.id].text is not None else replace(record, text=None)
+            for difference in record_differences(expected, vectors[record.id], found[record.id]):
+                return f"the record '{record.id}': {difference}"
+        total += len(wanted)
         seqs = cat.page_seqs(connection, stored.id, after=seqs[-1], limit=PAGE)
     known = sum(name.rpartition("#")[0] not in unknown for name in present)
-    if known != expected:
-        return f"there are {known - expected:,} records too many"
+    if known != total:
+        return f"there are {known - total:,} records too many"
     return _lost(generation, present)
 
 
