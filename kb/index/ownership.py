@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import shutil
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from kb.errors import LockedError
+from kb.index.leftovers import orphan_segments
 from kb.index.lock import Lock, Owner, acquire, is_held, read_owner
 from kb.index.opening import Verdict, open_safely
 from kb.index.quarantine import quarantine
@@ -118,6 +120,17 @@ class Ownership:
             self.take()
             self._generations.pop(name, None)
             self._opened().drop(name)
+
+    def sweep(self) -> None:
+        """Delete the folders that Chroma has left behind; while it is open, so that the seal knows nothing of them.
+
+        Raises as ``generation``.
+        """
+        with self._guard:
+            self.take()
+            self._opened()
+            for folder in orphan_segments(self._storage):
+                shutil.rmtree(folder)
 
     def _opened(self) -> VectorIndex:
         if self._index is None:
