@@ -12,7 +12,6 @@ import click
 
 from kb.cli import render
 from kb.cli.options import Shared, shared
-from kb.cli.running import working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -150,8 +149,15 @@ def _confirmed(question: str) -> bool:
 
 @contextmanager
 def _shown(options: Shared) -> Iterator[Callable[[Step], None]]:
-    """Yield what shows a step: nothing when quiet, else one line each on stderr."""
-    with working(options, "working …"):
+    """Yield what shows a step: nothing when quiet, one line that changes on a terminal, a line each elsewhere."""
+    if options.quiet:
+        yield lambda _step: None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+
+        with Console(stderr=True).status("beginning") as status:
+            yield lambda step: status.update(f"{step.number}/{step.of} {step.what}")
+    else:
         yield lambda step: options.note(f"{step.number}/{step.of} {step.what}")
 
 
@@ -203,7 +209,9 @@ def _print_purge(options: Shared, plan: PurgePlan, done: Cleaned | None, *, dry_
         return
     if dry_run:
         _show_purge(options, plan)
-    print(f"{'would purge' if dry_run else 'purged'} {render.counted(plan.count, 'document')}{_shrunk(done)}")
+    print(f"{'would purge' if dry_run else 'purged'} {render.counted(plan.count, 'document')}")
+    if done is not None:
+        print(_shrunk(done))
 
 
 def _print_gc(options: Shared, plan: GcPlan, done: Cleaned | None, *, dry_run: bool) -> None:
@@ -239,9 +247,11 @@ def _print_compact(options: Shared, plan: CompactPlan, done: Cleaned | None, *, 
         return
     _print_rubbish(options, plan.gc, dry_run=dry_run)
     verb = "would be" if dry_run else "was"
-    why = f"{plan.operations:,} records written or deleted since it was built, {plan.chunks:,} present"
-    print(f"the vector index {f'{verb} built again' if plan.rebuilds else 'stays as it is'}: {why}")
-    print(f"the catalog {verb} written anew; {_mb(plan.catalog_free)} of it were free before{_shrunk(done)}")
+    print(f"the vector index {f'{verb} built again' if plan.rebuilds else 'stays as it is'}: {plan.chunks:,} records,")
+    print(f"  {plan.operations:,} written or deleted since it was built")
+    print(f"the catalog {verb} written anew; {_mb(plan.catalog_free)} of it were free before")
+    if done is not None:
+        print(_shrunk(done))
 
 
 def _print_rubbish(options: Shared, plan: GcPlan, *, dry_run: bool) -> None:
@@ -281,10 +291,8 @@ def _sizes(plan: PurgePlan | GcPlan | CompactPlan, done: Cleaned | None) -> dict
     }
 
 
-def _shrunk(done: Cleaned | None) -> str:
-    if done is None:
-        return ""
-    return f"; the storage took {_mb(done.bytes_before)}, it takes {_mb(done.bytes_after)} ({done.seconds:.1f} s)"
+def _shrunk(done: Cleaned) -> str:
+    return f"the storage took {_mb(done.bytes_before)}, it takes {_mb(done.bytes_after)} ({done.seconds:.1f} s)"
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -11,11 +11,12 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from kb.errors import LockedError
+from kb.index.chroma_files import blank_spare
 from kb.index.leftovers import orphan_segments
 from kb.index.lock import Lock, Owner, acquire, is_held, read_owner
 from kb.index.opening import Verdict, open_safely
 from kb.index.quarantine import quarantine
-from kb.index.seal import FOLDER, break_seal, forget_stops, put_seal
+from kb.index.seal import FOLDER, break_seal, forget_stops, put_seal, why_unsafe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,6 +158,17 @@ class Ownership:
                 return None
             forget_stops(self._storage)
             return quarantine(self._storage, self._storage / FOLDER)
+
+    def blank_spare(self) -> None:
+        """Close Chroma and overwrite what its files hold beyond its records; raises as ``generation``."""
+        with self._guard:
+            self.take()
+            self._close_index()
+            is_sound = why_unsafe(self._storage) is None
+            break_seal(self._storage)
+            blank_spare(self._storage / FOLDER)
+            if is_sound:
+                put_seal(self._storage)
 
     def close(self) -> None:
         """Close Chroma and seal what it leaves, then give up the lock."""

@@ -229,6 +229,8 @@ def _finish(catalog: cat.Catalog, storage: Path, indexes: Indexes, total: int) -
         indexes.follow(stored)
         refresh_sample(catalog, stored)
         failpoint("purge_index")
+    indexes.blank_spare()
+    failpoint("purge_blanked")
     with catalog.write() as connection:
         cat.forget_purge(connection)
 

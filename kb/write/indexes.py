@@ -209,6 +209,11 @@ class Indexes:
         with self.exclusive():
             self._ownership.sweep()
 
+    def blank_spare(self) -> None:
+        """Overwrite what Chroma's files hold beyond its records: parts of the memory of the process that wrote them."""
+        with self.exclusive():
+            self._ownership.blank_spare()
+
     def drop_words(self, stored: cat.StoredCollection) -> None:
         """Delete the index of words of a collection that is about to be deleted."""
         with self.exclusive(), self._looking:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import struct
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -15,12 +16,14 @@ import numpy as np
 import pytest
 
 import kb
+from kb import catalog as cat
 from kb.catalog import copy_catalog, rewriting
 from kb.embed import HashingEncoder
 from kb.index import jittered
 from kb.maintain.storage import live_bytes
+from kb.reembedding import ReembedRequest
 from kb.search import VectorCache
-from tests.conftest import Ran, article, make
+from tests.conftest import FakeEncoder, Ran, article, make
 
 SECRET = "quixotic zephyrine"
 """Words that stand in no other document; short, so that no page of SQLite divides all of their occurrences."""
@@ -183,6 +186,22 @@ def test_faults_H7_a_chunk_that_two_documents_share_keeps_its_vector(base, artic
     assert list(base.verify(full=True)) == []
 
 
+def test_faults_H7_what_hnswlib_writes_beyond_its_records_is_blank(base, articles, root, monkeypatch):
+    monkeypatch.setenv("KB_SYNC_THRESHOLD", "10")
+    fill(articles)
+    articles.delete("d1")
+    base.purge(base.plan_purge("d1"))
+    (header,) = (storage(root) / "chroma").glob("*/header.bin")
+    room, elements, size = struct.unpack_from("<3Q", header.read_bytes(), 12)
+    assert 0 < elements <= 29 < room
+    assert set(header.with_name("data_level0.bin").read_bytes()[elements * size :]) <= {0}
+    assert set(header.with_name("length.bin").read_bytes()[elements * 4 :]) <= {0}
+    base.close()
+    with kb.open(root, encoders={"fake": FakeEncoder()}) as again:
+        assert found(again.collection(), "plain body number 7")[0] == "d7"
+        assert list(again.verify(full=True)) == []
+
+
 def test_faults_H7_only_deleted_documents_are_purged(base, articles):
     fill(articles, 3)
     articles.delete("d1")
@@ -267,7 +286,9 @@ def test_faults_H7_another_process_that_reads_keeps_the_log_and_is_named(base, a
     assert base.plan_purge().is_empty
 
 
-@pytest.mark.parametrize("step", ["purge_before", "purge_catalog", "purge_files", "purge_rewritten", "purge_index"])
+@pytest.mark.parametrize(
+    "step", ["purge_before", "purge_catalog", "purge_files", "purge_rewritten", "purge_index", "purge_blanked"]
+)
 def test_faults_H7_A4_a_killed_purge_is_named_and_finished(step, closed, run_kb, caplog):
     needles = [SECRET.encode(), *pieces(jittered(HashingEncoder().encode_documents([f"The {SECRET} file"])[0], "x"))]
     killed = run_kb("purge", "secret", "--yes", KB_FAILPOINT=step)
@@ -302,7 +323,7 @@ def test_faults_H7_H12_the_command_says_what_goes_and_a_dry_run_changes_nothing(
     )
     done = run_kb("purge", "--deleted", "--yes", "--format", "table")
     assert done.code == 0
-    assert done.out.startswith("purged 1 document; the storage took ")
+    assert done.out.startswith("purged 1 document\nthe storage took ")
     assert done.err.splitlines()[0] == "1 document of articles: secret"
     nothing = run_kb("purge")
     assert (nothing.code, nothing.err) == (
@@ -439,6 +460,54 @@ def test_faults_H9_garbage_is_what_nobody_needs_and_nothing_else(base, articles,
     assert list((folder / "quarantine").iterdir()) == []
     articles.restore("d1")
     assert found(articles, "plain body number 1")[0] == "d1"
+    assert list(base.verify(full=True)) == []
+
+
+@pytest.fixture
+def promoted(base, articles, encoder) -> kb.Collection:
+    """A collection that another model serves; the generation before it could be brought back."""
+    base._encoders["other"] = FakeEncoder(model="other", seed=1)
+    fill(articles, 5)
+    articles.upsert(make(articles, "secret", title=f"The {SECRET} file", body="It."))
+    articles.reembed(ReembedRequest(model="other"))
+    articles.promote()
+    return articles
+
+
+def test_faults_H9_gc_drops_the_generations_that_have_served(base, promoted, root):
+    before = base.plan_gc()
+    assert (before.generations, before.strays, before.vectors) == (("articles-g1",), (), 6)
+    base.gc(before)
+    assert base.plan_gc().is_empty
+    assert base.indexes.generation_names() == ["articles-g2"]
+    assert found(promoted, "plain body number 3")[0] == "d3"
+    assert list(base.verify(full=True)) == []
+
+
+def test_faults_H9_a_chroma_collection_that_the_catalog_has_forgotten_goes(base, promoted, root):
+    with base.catalog.write() as connection:
+        cat.drop_generation(connection, cat.retired(connection, 1)[0].id)
+    plan = base.plan_gc()
+    assert (plan.generations, plan.strays) == ((), ("articles-g1",))
+    base.gc(plan)
+    assert base.indexes.generation_names() == ["articles-g2"]
+    assert base.plan_gc().is_empty
+
+
+def test_faults_H7_a_purged_document_is_in_no_former_generation_either(base, promoted, root):
+    with closing(sqlite3.connect(storage(root) / "catalog.sqlite3")) as database:
+        blobs = database.execute(
+            "SELECT vector FROM vectors v JOIN (SELECT vector_id, document_seq FROM chunks UNION ALL"
+            " SELECT vector_id, document_seq FROM other_chunks) ON vector_id = v.id"
+            " JOIN documents d ON d.seq = document_seq WHERE key = 'secret'"
+        ).fetchall()
+    needles = [SECRET.encode(), *pieces(*(np.frombuffer(blob, dtype="<f4") for (blob,) in blobs))]
+    assert len(blobs) == 2
+    promoted.delete("secret")
+    base.purge(base.plan_purge("secret"))
+    assert files_with(root, *needles) == set()
+    promoted.rollback()
+    assert found(promoted, "plain body number 3")[0] == "d3"
     assert list(base.verify(full=True)) == []
 
 
