@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
-from kb import jobs, upkeep
+from kb import cleaning, jobs, upkeep
 from kb.collection import Collection, OnProgress
 from kb.declaration import declaration_of, declare
 from kb.errors import NotFoundError, nearest
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from kb.config import Settings
     from kb.curate import UndoPlan
     from kb.embed import Encoder
-    from kb.maintain import Backup, Examination, Problem, RebuildPlan, RebuildStep, Stats
+    from kb.maintain import Backup, Cleaned, CompactPlan, Examination, GcPlan, Problem, PurgePlan, RebuildPlan, RebuildStep, Stats, Step
     from kb.schema import Document
+
+_MONTH: Final = timedelta(days=30)
+"""How long quarantined indexes and copies from before an upgrade are kept."""
 
 
 class KnowledgeBase(Opened):
@@ -195,6 +199,54 @@ class KnowledgeBase(Opened):
     def doctor(self) -> Examination:
         """Return what there is and what is wrong, from versions to disk; ``kb.maintain.examine`` needs it not open."""
         return upkeep.doctor(self)
+
+    def delete_collection(self, name: str) -> int:
+        """Delete a collection with its documents, their history, its jobs and its index; return how many documents.
+
+        There is no way back but a backup. What ``config.toml`` declares stays declared: the collection is then empty.
+
+        Raises:
+            NotFoundError: Nothing is stored of it.
+            ConflictError: A job is running.
+        """
+        documents = cleaning.delete_collection(self, name)
+        if name in self._collections:
+            self._collections.pop(name).forget()
+        return documents
+
+    def plan_purge(self, *ids: str, collection: str | None = None, older_than: timedelta | None = None) -> PurgePlan:
+        """Return what purging deleted documents would do.
+
+        Args:
+            ids: Which; none for all that are deleted.
+            collection: Only of this one; it must be named with ids, where there are several.
+            older_than: Only those that were deleted so long ago.
+
+        Raises:
+            ConflictError: One of the documents exists: it is deleted first.
+            NotFoundError: None of them ever existed, or nothing is stored yet.
+        """
+        return cleaning.purge_plan(self, ids, collection=collection, older_than=older_than)
+
+    def purge(self, plan: PurgePlan, *, progress: Callable[[Step], None] | None = None) -> Cleaned:
+        """Remove deleted documents from every file but the backups; see ``kb.maintain.purge``."""
+        return cleaning.finished(cleaning.purge_steps(self, plan), progress)
+
+    def plan_gc(self, *, older_than: timedelta = _MONTH) -> GcPlan:
+        """Return what collecting garbage would do; quarantined indexes and old copies go when they are so old."""
+        return cleaning.gc_plan(self, older_than)
+
+    def gc(self, plan: GcPlan, *, progress: Callable[[Step], None] | None = None) -> Cleaned:
+        """Delete what nobody needs any more: vectors that nothing uses, and files; see ``kb.maintain.gc``."""
+        return cleaning.finished(cleaning.gc_steps(self, plan), progress)
+
+    def plan_compact(self, *, older_than: timedelta = _MONTH) -> CompactPlan:
+        """Return what compacting would do; as ``plan_gc``."""
+        return cleaning.compact_plan(self, older_than)
+
+    def compact(self, plan: CompactPlan, *, progress: Callable[[Step], None] | None = None) -> Cleaned:
+        """Collect garbage and give the disk back what is free; see ``kb.maintain.compact``."""
+        return cleaning.finished(cleaning.compact_steps(self, plan), progress)
 
     def _only_name(self) -> str:
         names = self.names()

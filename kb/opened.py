@@ -222,6 +222,7 @@ class Opened:
         assert self._catalog is not None
         try:
             with self._catalog.read() as connection:
+                unfinished = cat.unfinished_purge(connection)
                 behind = [
                     stored
                     for stored in cat.list_collections(connection)
@@ -230,6 +231,9 @@ class Opened:
                 ]
         except CatalogDamagedError:
             return  # it is noted, and only read from now on
+        if unfinished is not None:
+            when = unfinished.since[:19].replace("T", " ")
+            _LOG.warning("a purge that began %s UTC was interrupted; kb purge finishes it", when)
         if behind and self._ownership.other_owner() is None:
             try:
                 for stored in behind:

@@ -94,6 +94,10 @@ class Wiring:
         if stored is not None and (stored.generation, stored.created) in self._checked:
             self._query_encoder(stored).prepare_queries()
 
+    def forget(self) -> None:
+        """Begin anew: the collection has been deleted, and the next write stores another of its name."""
+        self._stored = self._searchable = None
+
     def _target(self, catalog: cat.Catalog, stored: StoredCollection) -> Target:
         recipe = stored.recipe
         return Target(

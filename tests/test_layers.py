@@ -26,7 +26,7 @@ LAYERS = [
     ["kb.recipes"],
     ["kb.generations"],
     ["kb.collection", "kb.jobs"],
-    ["kb.opened", "kb.upkeep"],
+    ["kb.opened", "kb.upkeep", "kb.cleaning"],
     ["kb.knowledge_base", "kb.first_config"],
     ["kb.opening", "kb.model_trials", "kb.restoring"],
     ["kb.cli"],

@@ -165,7 +165,8 @@ def _read(row: Row[Any]) -> StoredCollection:
     )
 
 
-def _field_indexes(connection: Connection, collection_id: int) -> set[str]:
+def field_indexes(connection: Connection, collection_id: int) -> set[str]:
+    """Return the names of the indexes that a collection's filters use."""
     prefix = f"field_{collection_id}_"
     rows = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'index'"))
     return {name for (name,) in rows if name.startswith(prefix)}
@@ -173,7 +174,7 @@ def _field_indexes(connection: Connection, collection_id: int) -> set[str]:
 
 def _index_fields(connection: Connection, collection_id: int, schema: Schema) -> None:
     """Create one expression index per filterable field; it names the collection, so that it holds only its rows."""
-    present = _field_indexes(connection, collection_id)
+    present = field_indexes(connection, collection_id)
     for declared in schema.fields.values():
         name = f"field_{collection_id}_{declared.name}"
         if declared.many or declared.type is FieldType.TEXT or name in present:

@@ -32,7 +32,7 @@ COMMANDS: Final = {
     "delete": ("kb.cli.editing", "delete", "Delete documents by id or by filter."),
     "restore": ("kb.cli.editing", "restore", "Bring a deleted document back, or an earlier revision."),
     "history": ("kb.cli.documents", "history", "Show what has changed in a document."),
-    "collections": ("kb.cli.setup", "collections", "List the collections and their fields."),
+    "collections": ("kb.cli.setup", "collections", "List the collections and their fields; delete one."),
     "jobs": ("kb.cli.jobs", "jobs", "List, show, resume, cancel and undo jobs."),
     "models": ("kb.cli.setup", "models", "List the embedding models."),
     "similar": ("kb.cli.searching", "similar", "Find documents like other documents."),
@@ -50,6 +50,9 @@ COMMANDS: Final = {
     "rebuild": ("kb.cli.upkeep", "rebuild", "Build the indexes again from the catalog."),
     "backup": ("kb.cli.backing", "backup", "Make, list, check and restore backups."),
     "doctor": ("kb.cli.doctor", "doctor", "Say what is wrong, and what mends it."),
+    "purge": ("kb.cli.cleaning", "purge", "Remove deleted documents from every file."),
+    "gc": ("kb.cli.cleaning", "gc", "Delete what nobody needs any more."),
+    "compact": ("kb.cli.cleaning", "compact", "Collect garbage and give the disk its room back."),
     "config": ("kb.cli.setup", "config", "Show the settings in force."),
 }
 """By command: its module, its function, and the line that ``kb --help`` shows without importing either."""

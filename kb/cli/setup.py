@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,16 +67,67 @@ def init(
     options.note("edit it, then: kb import FILE")
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @shared
-def collections(options: Shared) -> None:
-    """List the collections with their model, text template and fields.
+@click.pass_context
+def collections(ctx: click.Context, options: Shared) -> None:
+    """List the collections with their model, text template and fields; or delete one.
 
     \b
     Examples:
       kb collections
-      kb collections --format json
+      kb collections delete drafts --yes
     """
+    if ctx.invoked_subcommand is None:
+        _list_collections(options)
+
+
+@collections.command("delete")
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@shared
+def delete_collection(options: Shared, name: str, dry_run: bool, yes: bool) -> int:
+    """Delete the collection NAME: its documents, their history, its jobs, its index.
+
+    There is no way back but a backup. What config.toml declares stays
+    declared: the collection is empty then.
+
+    \b
+    Examples:
+      kb collections delete drafts
+      kb collections delete drafts --yes --format json
+    """
+    with options.open() as base:
+        stored = {one.name: one for one in base.stored_collections()}
+        count = base.collection(name).count() if name in stored else 0
+        if name in stored and not (dry_run or yes):
+            if not sys.stdin.isatty():
+                raise click.UsageError(
+                    f"this would delete '{name}' with {render.counted(count, 'document')}; say --yes to do it"
+                )
+            question = f"Delete '{name}' with {render.counted(count, 'document')}? There is no way back."
+            if not click.confirm(question, err=True):
+                options.note("nothing was deleted")
+                return 1
+        if not dry_run or name not in stored:
+            count = base.delete_collection(name)
+        declared = name in base.settings.collections
+    found = {"collection": name, "documents": count, "dry_run": dry_run}
+    if options.format == "json":
+        render.print_json(found)
+    elif options.format != "table":
+        render.print_rows([found], options.format, columns=list(found))
+    else:
+        print(f"{'would delete' if dry_run else 'deleted'} '{name}' with {render.counted(count, 'document')}")
+    if declared:
+        options.note(f"config.toml still declares '{name}': take [collections.{name}] out to be rid of it")
+    if not dry_run:
+        options.note("kb compact gives the room to the disk")
+    return 0
+
+
+def _list_collections(options: Shared) -> None:
     from kb.config import describe_type
 
     with options.open() as base:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kb.index.chroma import JITTER, Candidate, Generation, MetadataValue, Record, VectorIndex, jittered, record_id
 from kb.index.chroma_files import damage_of, is_passing
 from kb.index.filter_where import to_where
+from kb.index.leftovers import operations, orphan_segments, orphan_words, stray_generations
 from kb.index.lock import LOCK_FILE, Owner, is_held, read_owner
 from kb.index.opening import Verdict
 from kb.index.ownership import Ownership
@@ -42,11 +43,15 @@ __all__ = [
     "is_known",
     "is_passing",
     "jittered",
+    "operations",
+    "orphan_segments",
+    "orphan_words",
     "quarantine",
     "read_owner",
     "record_id",
     "remove_words",
     "seal_words",
+    "stray_generations",
     "to_where",
     "word_damage",
     "words_folder",

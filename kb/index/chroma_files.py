@@ -6,6 +6,7 @@ The graph is that of hnswlib: ``header.bin`` says how many elements there are an
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import struct
 from contextlib import closing
@@ -21,6 +22,7 @@ _HEADER: Final = struct.Struct("<i6QiI3QdQ")
 _PERSISTENCE: Final = 1
 _MAX_LEVEL: Final = 64
 _ROWS: Final = 10_000
+_AT_ONCE: Final = 1 << 20
 
 
 class _Header(NamedTuple):
@@ -67,6 +69,31 @@ def damage_of(folder: Path) -> str | None:
         if is_persisted and (wrong := _graph_damage(folder / segment)) is not None:
             return f"{segment}/{wrong}"
     return None
+
+
+def blank_spare(folder: Path) -> None:
+    """Overwrite what the files of the graphs hold beyond their elements; nobody has the index open.
+
+    hnswlib writes all the memory that it has set aside, as it got it: with whatever the process had there before.
+    """
+    for path in sorted(folder.glob("*/header.bin")):
+        raw = path.read_bytes()
+        if len(raw) != _HEADER.size:
+            continue
+        header = _Header(*_HEADER.unpack(raw))
+        for name, one in (("data_level0.bin", header.element_bytes), ("length.bin", 4)):
+            _blank(path.with_name(name), header.elements * one)
+
+
+def _blank(path: Path, start: int) -> None:
+    """Overwrite a file with zeros from a place on, on the disk before this returns."""
+    with path.open("r+b") as file:
+        left = file.seek(0, os.SEEK_END) - start
+        file.seek(start)
+        while left > 0:
+            left -= file.write(bytes(min(left, _AT_ONCE)))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def is_passing(error: BaseException) -> bool:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import shutil
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from kb.errors import LockedError
+from kb.index.chroma_files import blank_spare
+from kb.index.leftovers import orphan_segments
 from kb.index.lock import Lock, Owner, acquire, is_held, read_owner
 from kb.index.opening import Verdict, open_safely
 from kb.index.quarantine import copy_aside, quarantine
-from kb.index.seal import FOLDER, break_seal, forget_stops, put_seal
+from kb.index.seal import FOLDER, break_seal, forget_stops, put_seal, why_unsafe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,6 +122,17 @@ class Ownership:
             self._generations.pop(name, None)
             self._opened().drop(name)
 
+    def sweep(self) -> None:
+        """Delete the folders that Chroma has left behind; while it is open, so that the seal knows nothing of them.
+
+        Raises as ``generation``.
+        """
+        with self._guard:
+            self.take()
+            self._opened()
+            for folder in orphan_segments(self._storage):
+                shutil.rmtree(folder)
+
     def _opened(self) -> VectorIndex:
         if self._index is None:
             lock = self._lock
@@ -154,6 +168,17 @@ class Ownership:
                 return None
             forget_stops(self._storage)
             return quarantine(self._storage, self._storage / FOLDER)
+
+    def blank_spare(self) -> None:
+        """Close Chroma and overwrite what its files hold beyond its records; raises as ``generation``."""
+        with self._guard:
+            self.take()
+            self._close_index()
+            is_sound = why_unsafe(self._storage) is None
+            break_seal(self._storage)
+            blank_spare(self._storage / FOLDER)
+            if is_sound:
+                put_seal(self._storage)
 
     def close(self) -> None:
         """Close Chroma and seal what it leaves, then give up the lock."""

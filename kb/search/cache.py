@@ -91,7 +91,7 @@ class VectorCache:
         change = cat.current_change(connection, self._collection_id)
         if change == self._change:
             return
-        if not self.is_loaded:
+        if not self.is_loaded or cat.last_purge(connection, self._collection_id) > self._change:
             self._load(cat.chunk_vectors(connection, self._collection_id, self._dimension))
         else:
             stale = cat.touched_since(connection, self._collection_id, self._change)

@@ -15,6 +15,7 @@ from kb import catalog as cat
 from kb.errors import DamagedError, KBError
 from kb.failpoints import failpoint
 from kb.index import (
+    WORDS_FOLDER,
     OpenWords,
     WordIndex,
     is_known,
@@ -263,6 +264,48 @@ class Indexes:
             waiting = cat.pending(connection, stored.id, cat.WORDS)
         self.follow_words(stored)
         yield cat.WORDS, waiting
+
+    def sweep(self) -> None:
+        """Delete the folders that Chroma has left behind. Raises as ``vectors``."""
+        with self.exclusive():
+            self._ownership.sweep()
+
+    def blank_spare(self) -> None:
+        """Overwrite what Chroma's files hold beyond its records: parts of the memory of the process that wrote them."""
+        with self.exclusive():
+            self._ownership.blank_spare()
+
+    def drop_words(self, stored: cat.StoredCollection) -> None:
+        """Delete the index of words of a collection that is about to be deleted."""
+        with self.exclusive(), self._looking:
+            if stored.id in self._words:
+                self._let_go(stored.id)
+            self._readers.pop(stored.id, None)
+            self._copies.pop(stored.id, None)
+            remove_words(self._storage, stored.id)
+
+    def discard(self) -> list[Path]:
+        """Put the files of all indexes aside; whatever next needs one builds it again from the catalog.
+
+        Returns:
+            Where they lie now, in ``quarantine/``; they are the caller's to delete.
+
+        Raises:
+            LockedError: Another process owns the knowledge base.
+            DamagedError: They cannot be moved.
+        """
+        with self.exclusive(), self._looking:
+            with self._own().write() as connection:
+                for stored in cat.list_collections(connection):
+                    for target in cat.TARGETS:
+                        cat.enqueue_all(connection, stored.id, target)
+            for collection_id in list(self._words):
+                self._let_go(collection_id)
+            self._readers.clear()
+            self._copies.clear()
+            vectors = self._ownership.discard()
+            words = [quarantine(self._storage, path) for path in sorted((self._storage / WORDS_FOLDER).glob("*"))]
+        return words if vectors is None else [vectors, *words]
 
     def close(self) -> None:
         """Close everything, then give up the lock."""
