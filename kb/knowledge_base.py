@@ -20,7 +20,19 @@ if TYPE_CHECKING:
     from kb.config import Settings
     from kb.curate import UndoPlan
     from kb.embed import Encoder
-    from kb.maintain import Backup, Cleaned, CompactPlan, Examination, GcPlan, Problem, PurgePlan, RebuildPlan, RebuildStep, Stats, Step
+    from kb.maintain import (
+        Backup,
+        Cleaned,
+        CompactPlan,
+        Examination,
+        GcPlan,
+        Problem,
+        PurgePlan,
+        RebuildPlan,
+        RebuildStep,
+        Stats,
+        Step,
+    )
     from kb.schema import Document
 
 _MONTH: Final = timedelta(days=30)

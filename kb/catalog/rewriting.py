@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
-from kb.catalog.engine import translated_errors
+from kb.catalog.failures import translated_errors
 from kb.errors import LockedError
 
 if TYPE_CHECKING:
