@@ -77,7 +77,7 @@ class Opened:
             raise DamagedError(
                 f"{path} is missing or empty, but there is an index beside it",
                 unchanged="nothing was created",
-                hint=f"{cat.RESTORE}; without one, kb recover --from-index FILE.jsonl writes what the index still holds",
+                hint=f"{cat.RESTORE}; without one, kb recover --from-index FILE.jsonl writes what the index has",
             )
 
     def __enter__(self) -> Self:

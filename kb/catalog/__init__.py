@@ -121,14 +121,16 @@ from kb.catalog.queue import (
     refuse,
     refused_by_job,
 )
+from kb.catalog.salvage import SavedDocument, expected_documents, saved_documents, table_problems
 from kb.catalog.samples import Sample, draw_sample, find_sample, save_sample
-from kb.catalog.soundness import accept, forget_closed, note_closed
+from kb.catalog.soundness import FOREIGN, forget_closed, note_closed
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
 from kb.catalog.walk import walk
 
 __all__ = [
     "ADVICE",
     "FILE_NAME",
+    "FOREIGN",
     "MAX_KEYS",
     "RESTORE",
     "TARGETS",
@@ -157,13 +159,13 @@ __all__ = [
     "Relevance",
     "Revision",
     "Sample",
+    "SavedDocument",
     "Sort",
     "StoredChunk",
     "StoredCollection",
     "StoredDocument",
     "StoredState",
     "StoredText",
-    "accept",
     "add_collection",
     "add_job",
     "add_rejects",
@@ -181,6 +183,7 @@ __all__ = [
     "draw_sample",
     "enqueue",
     "enqueue_all",
+    "expected_documents",
     "find_calibrations",
     "find_collection",
     "find_job",
@@ -239,6 +242,7 @@ __all__ = [
     "save_judgements",
     "save_origins",
     "save_sample",
+    "saved_documents",
     "select_documents",
     "select_keys",
     "seqs_of",
@@ -248,6 +252,7 @@ __all__ = [
     "stored_states",
     "summarise",
     "sync",
+    "table_problems",
     "text_hashes",
     "texts_of",
     "to_sql",

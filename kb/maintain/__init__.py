@@ -6,8 +6,9 @@ from kb.maintain.backup import BACKUPS, Backup, check_backup, create_backup, fin
 from kb.maintain.manifest import Manifest
 from kb.maintain.problem import Problem
 from kb.maintain.restoring import restore_backup
+from kb.maintain.salvage import damage_problems, readable_collections, unreadable
 from kb.maintain.stats import CollectionStats, Stats, collection_stats, disk_bytes
-from kb.maintain.verify import verify
+from kb.maintain.verify import look_through, verify
 
 __all__ = [
     "BACKUPS",
@@ -19,9 +20,13 @@ __all__ = [
     "check_backup",
     "collection_stats",
     "create_backup",
+    "damage_problems",
     "disk_bytes",
     "find_backup",
     "list_backups",
+    "look_through",
+    "readable_collections",
     "restore_backup",
+    "unreadable",
     "verify",
 ]

@@ -11,9 +11,9 @@ class Problem:
 
     Attributes:
         code: Stable: ``integrity``, ``hash``, ``chunks``, ``vector``, ``queue``, ``index``, ``refused``, ``missing``,
-            ``surplus``, ``record`` or ``recall``.
+            ``surplus``, ``record``, ``recall`` or ``unreadable``.
         collection: The collection, or "" for the whole catalog.
-        id: The document or record, or "".
+        id: The document, record or table, or "".
         message: What differs.
     """
 
