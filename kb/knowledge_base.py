@@ -200,6 +200,14 @@ class KnowledgeBase(Opened):
         """
         return upkeep.stats(self, collection)
 
+    def unreadable(self, *, collection: str | None = None) -> list[str]:
+        """Return the ids of the documents that a damaged catalog does not give back; none where it is sound.
+
+        Raises:
+            NotFoundError: There is no such collection.
+        """
+        return upkeep.unreadable(self, collection)
+
     def back_up(self, name: str | None = None) -> Backup:
         """Back it up as it is at this moment, while it is in use; see ``kb.maintain.create_backup``."""
         return upkeep.back_up(self, name)

@@ -89,7 +89,7 @@ class Opened:
             raise DamagedError(
                 f"{path} is missing or empty, but there is an index beside it",
                 unchanged="nothing was created",
-                hint=f"{cat.RESTORE}; without one, kb recover --from-index FILE.jsonl writes what the index holds",
+                hint=f"{cat.RESTORE}; without one, kb recover --from-index FILE.jsonl writes what the index has",
             )
 
     def _open_catalog(self, *, in_use: bool = False) -> cat.Catalog:

@@ -21,11 +21,22 @@ def verify(
     base: KnowledgeBase, collection: str | None, *, full: bool, on_note: Callable[[str], None] | None
 ) -> Iterator[Problem]:
     """Yield every difference; see ``KnowledgeBase.verify``."""
+    from kb.maintain import damage_problems, look_through, readable_collections
+    from kb.maintain import verify as compare
+
+    catalog = base.catalog
+    if catalog is not None and base.damage is not None:
+        chosen = [one for one in readable_collections(catalog) if collection in (None, one.name)]
+        problems = list(damage_problems(catalog, base.damage, chosen))
+        if not problems:  # something else has written to the file, and its structure is sound
+            problems = [problem for one in readable_collections(catalog) for problem in look_through(catalog, one)]
+        if problems:
+            yield from problems
+            return
+        catalog.accept()
     chosen = _chosen(base, collection)
     if base.catalog is None:
         return
-    from kb.maintain import verify as compare
-
     for stored in chosen:
         yield from _model_problems(base, stored, on_note)
     yield from compare(base.catalog, chosen, base.indexes, store_text=base.settings.store_text, full=full)
@@ -70,6 +81,15 @@ def stats(base: KnowledgeBase, collection: str | None) -> Stats:
     figures = [] if catalog is None else [collection_stats(catalog, one) for one in chosen]
     index_bytes = disk_bytes(storage / FOLDER) + disk_bytes(storage / WORDS_FOLDER)
     return Stats(tuple(figures), disk_bytes(storage / cat.FILE_NAME), index_bytes)
+
+
+def unreadable(base: KnowledgeBase, collection: str | None) -> list[str]:
+    """Return the documents that cannot be read; see ``KnowledgeBase.unreadable``."""
+    if base.damage is None or base.catalog is None:
+        return []
+    from kb.maintain import unreadable as names_of
+
+    return [key for one in _chosen(base, collection) for key in names_of(base.catalog, one)]
 
 
 def back_up(base: KnowledgeBase, name: str | None) -> Backup:

@@ -166,8 +166,9 @@ from kb.catalog.queue import (
 from kb.catalog.quotations import Quotation, blank, forget_reject_file, quotations
 from kb.catalog.removal import delete_collection, generation_names, reject_files
 from kb.catalog.rewriting import free_bytes, rewrite
+from kb.catalog.salvage import SavedDocument, expected_documents, saved_documents, table_problems
 from kb.catalog.samples import Sample, draw_sample, find_sample, save_sample
-from kb.catalog.soundness import accept, forget_closed, note_closed
+from kb.catalog.soundness import FOREIGN, forget_closed, note_closed
 from kb.catalog.unused import Unused, delete_unused_vectors, unused_vectors
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
 from kb.catalog.walk import walk
@@ -176,6 +177,7 @@ __all__ = [
     "ADVICE",
     "FACET_VALUES",
     "FILE_NAME",
+    "FOREIGN",
     "MAX_KEYS",
     "RESTORE",
     "TARGETS",
@@ -210,6 +212,7 @@ __all__ = [
     "Relevance",
     "Revision",
     "Sample",
+    "SavedDocument",
     "Sort",
     "Spread",
     "StoredChunk",
@@ -220,7 +223,6 @@ __all__ = [
     "StoredText",
     "UnfinishedPurge",
     "Unused",
-    "accept",
     "add_collection",
     "add_generation",
     "add_job",
@@ -252,6 +254,7 @@ __all__ = [
     "drop_generation",
     "enqueue",
     "enqueue_all",
+    "expected_documents",
     "facet_fields",
     "find_calibrations",
     "find_collection",
@@ -334,6 +337,7 @@ __all__ = [
     "save_judgements",
     "save_origins",
     "save_sample",
+    "saved_documents",
     "select_documents",
     "select_keys",
     "seqs_of",
@@ -344,6 +348,7 @@ __all__ = [
     "stored_states",
     "summarise",
     "sync",
+    "table_problems",
     "text_bytes",
     "text_hashes",
     "texts_in_use",

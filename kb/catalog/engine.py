@@ -18,7 +18,7 @@ from sqlalchemy import event
 from kb.catalog.failures import ADVICE, RESTORE, translated_errors
 from kb.catalog.files import BUSY_SECONDS, connect_to_read, copy_catalog, has_tables, stored_revision
 from kb.catalog.filter_sql import register_functions
-from kb.catalog.soundness import find_damage, forget_closed, is_noted, note_damage
+from kb.catalog.soundness import accept, find_damage, forget_closed, is_noted, note_damage
 from kb.catalog.tables import HEAD, catalog_info
 from kb.catalog.write_lock import WriteLock
 from kb.errors import CatalogDamagedError, DamagedError, NewerCatalogError, UsageError
@@ -133,6 +133,14 @@ class Catalog:
             connection.exec_driver_sql("PRAGMA analysis_limit = 1000")
             connection.exec_driver_sql("ANALYZE")
         self._engine.dispose()  # a connection learns of it when it is opened
+
+    def accept(self) -> None:
+        """Go on with a file that has been looked through and found sound: it may be written to again."""
+        accept(self.path)
+        self._engine.dispose()
+        self._engine = _engine(self.path)
+        self._writer = self._engine.execution_options(kb_write=True)
+        self.damage = None
 
     def end_suspended(self) -> None:
         """Wait until nobody is in the middle of a write; an import that keeps a transaction is rolled back.

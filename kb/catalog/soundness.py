@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT: Final = 256 * 1024 * 1024
+FOREIGN: Final = "something else than kb has written to it since it was closed"
+"""The damage of a file that is sound as far as SQLite sees: kb verify looks through it, and takes it if it is sound."""
+
 CLOSED: Final = "catalog.closed"
 DAMAGED: Final = "catalog.damaged"
 _LOG: Final = logging.getLogger("kb")
@@ -110,7 +113,7 @@ def _compared(path: Path, closed: dict[str, object]) -> str | None:
     if digest is None or (_size(path) <= LIMIT and _hash(path) == digest):
         return None
     found = _structure(path) if _size(path) <= LIMIT else None
-    return found or "something else than kb has written to it since it was closed"
+    return found or FOREIGN
 
 
 def _structure(path: Path, pragma: str = "integrity_check") -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from kb.maintain import Backup, Manifest
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def backup() -> None:
-    """Make, list, check and restore backups.
+_COLUMNS: Final = ("name", "path", "created", "kb", "documents", "bytes", "problem")
+
+
+@click.group(invoke_without_command=True)
+@shared
+@click.pass_context
+def backup(ctx: click.Context, options: Shared) -> None:
+    """Make, list, check and restore backups; alone, list them.
 
     A backup is a folder in STORAGE/backups with the catalog, which holds
     every fact, config.toml and a manifest of sizes and hashes. It is made
@@ -31,6 +36,8 @@ def backup() -> None:
       kb backup create --name before-cleanup
       kb backup restore before-cleanup ../restored
     """
+    if ctx.invoked_subcommand is None:
+        _list(options)
 
 
 @backup.command()
@@ -53,7 +60,7 @@ def create(options: Shared, name: str | None) -> None:
         print(f"backed up {_held(made.manifest)} as {made.path.name}, {made.bytes / 1e6:,.1f} MB")
         options.note(f"{made.path}; copy it to another disk as well")
     else:
-        _print([made], options)
+        _print(made, options)
 
 
 @backup.command("list")
@@ -66,11 +73,15 @@ def list_(options: Shared) -> None:
       kb backup list
       kb backup list --format json
     """
+    _list(options)
+
+
+def _list(options: Shared) -> None:
     from kb.maintain import list_backups
 
     found = list_backups(options.settings().storage)
     if options.format != "table":
-        _print(found, options)
+        render.print_rows([_object(one) for one in found], options.format, columns=_COLUMNS)
         return
     made = render.table("name", "made", "documents", "MB", "kb", "state", right=("documents", "MB"), wrap=["state"])
     for one in found:
@@ -104,7 +115,7 @@ def verify(options: Shared, given: str) -> None:
     if options.format == "table":
         print(f"{folder.name} is as it was made: {_held(manifest)}")
     else:
-        _print([Backup(folder, manifest)], options)
+        _print(Backup(folder, manifest), options)
 
 
 @backup.command()
@@ -157,13 +168,11 @@ def _held(manifest: Manifest) -> str:
     return f"{render.counted(documents, 'document')} of {render.counted(len(manifest.collections), 'collection')}"
 
 
-def _print(backups: list[Backup], options: Shared) -> None:
-    rows = [_object(one) for one in backups]
-    if options.format == "json" and len(rows) == 1 and click.get_current_context().command.name != "list":
-        render.print_json(rows[0])
+def _print(one: Backup, options: Shared) -> None:
+    if options.format == "json":
+        render.print_json(_object(one))
     else:
-        columns = ["name", "path", "created", "kb", "documents", "bytes", "problem"]
-        render.print_rows(rows, options.format, columns=columns)
+        render.print_rows([_object(one)], options.format, columns=_COLUMNS)
 
 
 def _object(one: Backup) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from kb.cli import render
 from kb.cli.options import Shared, raw_cells, shared
 
 _FORMATS = ("csv", "jsonl", "parquet")
+_NAMED = 20
 
 
 @click.command()
@@ -52,6 +53,10 @@ def export(
     with options.open() as base:
         collection = options.pick(base)
         count = collection.export(output or sys.stdout.buffer, where, format=to, fields=names, raw=raw, force=force)
+        lost = base.unreadable(collection=options.collection)
+    if lost:
+        names_of = ", ".join(lost[:_NAMED]) + (", …; kb verify names all" if len(lost) > _NAMED else "")
+        options.note(f"{render.counted(len(lost), 'document')} cannot be read: {names_of}")
     options.note(f"exported {render.counted(count, 'document')}" + (f" to {output}" if output else ""))
 
 

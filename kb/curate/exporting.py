@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from kb import catalog as cat
 from kb.errors import UsageError
+from kb.filters import matches
 from kb.sources import Column, ExportFormat, export_format, replacing, to_typed_frame, write_rows
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def export(
     force: bool = False,
 ) -> int:
     """Write documents, ordered by id, as they are at one moment, and return how many.
+
+    Of a damaged catalog those that can be read are written, in the order of its rows.
 
     The id comes first, under the name of the key's column (``id`` where a field has that name), then the fields.
 
@@ -88,6 +91,15 @@ def to_frame(
         return to_typed_frame(columns, _rows(connection, place, columns, where))
 
 
+def _saved_rows(place: Place, columns: Sequence[Column], where: Filter | None) -> Iterator[list[Value]]:
+    """Yield what can be read of a damaged catalog, in the order of its rows."""
+    schema = place[1].schema
+    for saved in cat.saved_documents(place[0].path, place[1].id):
+        document = schema.load(saved.key, saved.fields)
+        if where is None or matches(where, document):
+            yield [saved.key, *(document.__dict__.get(column.name) for column in columns[1:])]
+
+
 def columns_of(schema: Schema, fields: Sequence[str] | None) -> list[Column]:
     """Return the columns of an export; as ``export``."""
     # A key that is a field as well may have been edited there: the id needs a column of its own then.
@@ -133,6 +145,9 @@ def _rows(
 ) -> Iterator[list[Value]]:
     """Yield the typed values of each document, in the order of the columns."""
     if connection is None or place is None:
+        return
+    if place[0].damage is not None:
+        yield from _saved_rows(place, columns, where)
         return
     condition = None if where is None else cat.to_sql(where, place[1].schema)
     loaders = [(column.name, column.field.load_value) for column in columns[1:] if column.field is not None]

@@ -12,9 +12,10 @@ from kb.maintain.purge import Doomed, PurgePlan, check_idle, deleted_before, del
 from kb.maintain.rebuild import RebuildPlan, RebuildStep, plan_rebuild, rebuild
 from kb.maintain.reembed_cost import ReembedEstimate, estimate_reembed
 from kb.maintain.restoring import restore_backup
+from kb.maintain.salvage import damage_problems, readable_collections, unreadable
 from kb.maintain.stats import CollectionStats, Stats, collection_stats, disk_bytes
 from kb.maintain.step import Cleaned, Step
-from kb.maintain.verify import verify
+from kb.maintain.verify import look_through, verify
 
 __all__ = [
     "BACKUPS",
@@ -42,6 +43,7 @@ __all__ = [
     "collection_stats",
     "compact",
     "create_backup",
+    "damage_problems",
     "deleted_before",
     "deleted_ids",
     "disk_bytes",
@@ -50,12 +52,15 @@ __all__ = [
     "find_backup",
     "gc",
     "list_backups",
+    "look_through",
     "plan_compact",
     "plan_gc",
     "plan_purge",
     "plan_rebuild",
     "purge",
+    "readable_collections",
     "rebuild",
     "restore_backup",
+    "unreadable",
     "verify",
 ]

@@ -11,9 +11,9 @@ class Problem:
 
     Attributes:
         code: Stable: ``integrity``, ``hash``, ``chunks``, ``vector``, ``model``, ``queue``, ``index``, ``refused``,
-            ``count``, ``missing``, ``surplus``, ``record`` or ``recall``.
+            ``count``, ``missing``, ``surplus``, ``record``, ``recall`` or ``unreadable``.
         collection: The collection, or "" for the whole catalog.
-        id: The document or record, or "".
+        id: The document, record or table, or "".
         message: What differs.
         command: What mends it.
     """

@@ -56,7 +56,7 @@ def verify(
             yield in_catalog("integrity", "", "", f"table {row[0]}, row {row[1]}: refers to a missing row of {row[2]}")
     for collection in collections:
         if full:
-            yield from _catalog_problems(catalog, collection)
+            yield from look_through(catalog, collection)
         try:
             index = indexes.catch_up(collection)
             yield from _index_problems(catalog, collection, index, store_text=store_text, full=full)
@@ -68,7 +68,8 @@ def verify(
             yield in_index("index", collection.name, "", str(error))
 
 
-def _catalog_problems(catalog: cat.Catalog, collection: cat.StoredCollection) -> Iterator[Problem]:
+def look_through(catalog: cat.Catalog, collection: cat.StoredCollection) -> Iterator[Problem]:
+    """Yield every difference between a collection's documents, chunks and vectors and their fingerprints."""
     for page in _pages(catalog, collection):
         with catalog.read() as connection:
             chunks = cat.get_chunks(connection, [d.seq for d in page])

@@ -12,7 +12,7 @@ import pytest
 from kb import catalog as cat
 from kb.catalog.documents import batched
 from kb.filters import check, parse
-from kb.schema import Field, FieldType, Recipe, build_schema
+from kb.schema import Field, FieldType, Recipe, build_schema, content_hash
 
 SCHEMA = build_schema(
     [
@@ -56,8 +56,8 @@ def store(connection: cat.Connection, stored: cat.StoredCollection, *rows: dict,
                 "key": row["id"],
                 "fields": json.dumps(fields, ensure_ascii=False),
                 "text": "t",
-                "fields_hash": b"f",
-                "text_hash": b"t",
+                "fields_hash": content_hash(json.dumps(fields, ensure_ascii=False)),
+                "text_hash": content_hash("t"),
                 "revision": 1,
                 "change": change,
                 "updated": row.get("updated", "2024"),
@@ -69,7 +69,7 @@ def store(connection: cat.Connection, stored: cat.StoredCollection, *rows: dict,
 
 
 def vector(connection: cat.Connection, name: bytes) -> int:
-    return cat.insert_vectors(connection, "s", [name], np.ones((1, 2)))[name]
+    return cat.insert_vectors(connection, "s", [name], np.array([[0.6, 0.8]]))[name]
 
 
 def listed(

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 
 import kb
 from kb.catalog import Catalog, copy_catalog, engine, open_catalog
-from kb.catalog.failures import ADVICE
+from kb.catalog.failures import RESTORE
 from kb.catalog.tables import HEAD, catalog_info, metadata
 from kb.catalog.write_lock import WriteLock
 from kb.errors import DamagedError, LimitError, NewerCatalogError, UsageError
@@ -250,7 +250,7 @@ def test_faults_A18_garbage_is_refused_untouched(path):
     with pytest.raises(DamagedError) as caught:
         open_catalog(path, version="0.1.0")
     assert str(caught.value) == f"{path} is damaged: file is not a database"
-    assert (caught.value.hint, caught.value.exit_code) == (ADVICE, 12)
+    assert (caught.value.hint, caught.value.exit_code) == (RESTORE, 12)
     assert contents(path.parent) == {"catalog.sqlite3": garbage}
 
 
@@ -280,7 +280,7 @@ def test_faults_A19_an_index_without_its_catalog_is_refused(root, encoder):
     storage = root / ".kb"
     assert str(caught.value) == f"{storage}/catalog.sqlite3 is missing or empty, but there is an index beside it"
     assert caught.value.unchanged == "nothing was created"
-    assert caught.value.hint == f"put the catalog back, or move {storage} away to begin anew"
+    assert caught.value.hint == f"{RESTORE}; without one, kb recover --from-index FILE.jsonl writes what the index has"
     assert contents(root) == before
 
 
