@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +22,10 @@ import numpy as np
 
 import kb
 from kb.chunks import Chunking, split
+from kb.reembedding import ReembedRequest
+from kb.restoring import restore
 from kb.search import semantic
+from tests import legacy
 from tests.conftest import CONFIG, FakeEncoder, article
 
 KEYS: Final = [f"d{number}" for number in range(400)]
@@ -112,7 +117,12 @@ def check(base: kb.KnowledgeBase, state: State, rng: random.Random) -> None:
     articles = base.collection()
     assert sorted(articles.keys()) == sorted(state)
     check_answers(articles, state, rng)
-    assert [problem.message for problem in base.verify(full=True)] == []
+    check_sound(base)
+
+
+def check_sound(base: kb.KnowledgeBase) -> None:
+    problems = list(base.verify(full=True))
+    assert not problems, problems
 
 
 def check_answers(articles: kb.Collection, state: State, rng: random.Random) -> None:
@@ -143,6 +153,18 @@ def embedded(model: FakeEncoder, texts: list[str]) -> tuple[np.ndarray, np.ndarr
     parts = [split(text, Chunking(256, 32), spans=model.token_spans, reserved=model.reserved) for text in texts]
     owners = np.repeat(np.arange(len(texts)), [len(part) for part in parts])
     return model.encode_documents([chunk.embed_text for part in parts for chunk in part]), owners
+
+
+def earlier(root: Path) -> Path:
+    return root.parent / "earlier"
+
+
+def check_earlier(root: Path) -> None:
+    """Assert that the catalog of an earlier release opens, whatever became of the process that opened it before."""
+    if earlier(root).exists():
+        with kb.open(earlier(root)) as base:
+            assert base.collection().keys()
+            check_sound(base)
 
 
 class Writer:
@@ -198,6 +220,59 @@ class Writer:
     def search(self) -> None:
         check_answers(self.articles, self.history.settled, self.rng)
 
+    def reembed(self) -> None:
+        """Build another generation, and let it serve, or not; half the time, go back."""
+        other = "fake" if self.articles.model == "other" else "other"
+        with self.history.doing("reembed", {}):
+            if not any(one.generation.state == "building" for one in self.articles.generations()):
+                self.articles.reembed(ReembedRequest(model=other))
+            else:
+                self.articles.reembed()
+            if self.rng.random() < 0.3:
+                self.articles.discard()
+                return
+            self.articles.promote()
+        check_answers(self.articles, self.history.settled, self.rng)
+        if self.rng.random() < 0.5:
+            self.upsert()
+            with self.history.doing("rollback", {}):
+                self.articles.rollback()
+
+    def rebuild(self) -> None:
+        with self.history.doing("rebuild", {}):
+            self.base.rebuild()
+
+    def back_up(self) -> None:
+        """Make a backup and restore it elsewhere; what is restored answers as the original does."""
+        target = self.root.parent / f"restored-{self.rng.randrange(10**9)}"
+        with self.history.doing("backup", {}):
+            backup = self.base.back_up(f"b{self.rng.randrange(10**9)}")
+            restored = restore(backup.path, target)
+        with open_base(restored.root) as copy:
+            assert stored_state(copy.collection()) == self.history.settled
+            check_answers(copy.collection(), self.history.settled, self.rng)
+        shutil.rmtree(target)
+        shutil.rmtree(backup.path)
+
+    def purge(self) -> None:
+        with self.history.doing("purge", {}):
+            self.base.purge(self.base.plan_purge())
+
+    def compact(self) -> None:
+        with self.history.doing("compact", {}):
+            self.base.compact(self.base.plan_compact(older_than=timedelta(0)))
+
+    def migrate(self) -> None:
+        """Open a catalog that an earlier release wrote."""
+        folder, made = earlier(self.root), self.root.parent / "made"
+        for path in (folder, made):
+            shutil.rmtree(path, ignore_errors=True)
+        (made / ".kb").mkdir(parents=True)
+        (made / "config.toml").write_text(legacy.CONFIG)
+        legacy.write_catalog(made / ".kb", self.rng.choice(legacy.REVISIONS), queued=True)
+        made.rename(folder)
+        check_earlier(self.root)
+
     def operations(self) -> dict[Callable[[], None], int]:
         """By operation, how often it is chosen."""
         return {
@@ -215,6 +290,7 @@ def main(root: Path, seed: int) -> None:
     rng = random.Random(seed)
     semantic.SMALL = rng.choice([0, semantic.SMALL])  # the index answers, or exact search does
     history = History(root)
+    check_earlier(root)
     with open_base(root) as base:
         articles = base.collection()
         history.settle(stored_state(articles))
@@ -225,6 +301,7 @@ def main(root: Path, seed: int) -> None:
         while True:
             (operation,) = rng.choices(list(choices), list(choices.values()))
             operation()
+            print("done", flush=True)
 
 
 if __name__ == "__main__":
