@@ -229,10 +229,7 @@ class KnowledgeBase(Opened):
             NotFoundError: Nothing is stored of it.
             ConflictError: A job is running.
         """
-        documents = cleaning.delete_collection(self, name)
-        if name in self._collections:
-            self._collections.pop(name).forget()
-        return documents
+        return cleaning.delete_collection(self, name)
 
     def plan_purge(self, *ids: str, collection: str | None = None, older_than: timedelta | None = None) -> PurgePlan:
         """Return what purging deleted documents would do.

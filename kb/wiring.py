@@ -94,10 +94,6 @@ class Wiring:
         if stored is not None and (stored.generation, stored.created) in self._checked:
             self._query_encoder(stored).prepare_queries()
 
-    def forget(self) -> None:
-        """Begin anew: the collection has been deleted, and the next write stores another of its name."""
-        self._stored = self._searchable = None
-
     def _target(self, catalog: cat.Catalog, stored: StoredCollection) -> Target:
         recipe = stored.recipe
         return Target(
@@ -163,7 +159,9 @@ class Wiring:
         return self._rerankers[model]
 
     def _searching(self, catalog: cat.Catalog, stored: StoredCollection) -> Searchable:
-        if self._searchable is None or self._searchable.collection.generation != stored.generation:
+        known = None if self._searchable is None else self._searchable.collection
+        # The number, too: a collection that was deleted and stored anew has a generation of the same name.
+        if known is None or (known.id, known.generation) != (stored.id, stored.generation):
             self._searchable = Searchable(
                 catalog,
                 stored,
@@ -174,6 +172,7 @@ class Wiring:
                 lambda: self._base.catch_up(stored),
                 self._base.other_owner,
             )
+        assert self._searchable is not None
         return self._searchable
 
     def _place(self) -> tuple[cat.Catalog, StoredCollection] | None:
