@@ -113,7 +113,8 @@ def delete_collection(base: KnowledgeBase, name: str) -> int:
             for generation in generations:
                 base.indexes.drop_generation(generation)
         except DamagedError:
-            base.indexes.discard()  # what does not let itself be deleted from is built again, without it
+            # What does not let itself be deleted from is put aside, and built again without it.
+            base.indexes.begin_anew(base.stored_collections())
         with catalog.write() as connection:
             cat.delete_collection(connection, stored.id)
             cat.delete_unused_vectors(connection)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from kb import catalog as cat
 from kb.errors import ConflictError, DocumentError, LimitError, NotFoundError, UsageError, nearest
 from kb.failpoints import failpoint
+from kb.index import WORDS_FOLDER
 from kb.maintain.backup import BACKUPS
 from kb.maintain.quoted import Quotes
 from kb.maintain.step import Cleaned, Step
@@ -216,8 +217,8 @@ def _finish(catalog: cat.Catalog, storage: Path, indexes: Indexes, total: int) -
     yield Step("deleting the files of the index", 2, total)
     for name in noted.files if noted else ():
         delete(storage / name)
-    indexes.discard()
-    for path in quarantined(storage):
+    indexes.begin_anew(collections)
+    for path in (*quarantined(storage), *sorted((storage / WORDS_FOLDER).glob("*"))):
         delete(path)
     failpoint("purge_files")
     yield Step("writing the catalog anew", 3, total)

@@ -15,7 +15,6 @@ from kb import catalog as cat
 from kb.errors import DamagedError, KBError
 from kb.failpoints import failpoint
 from kb.index import (
-    WORDS_FOLDER,
     OpenWords,
     WordIndex,
     is_known,
@@ -26,7 +25,7 @@ from kb.index import (
     words_folder,
 )
 from kb.write.drain import drain
-from kb.write.word_drain import drain_words, fill, mark_of
+from kb.write.word_drain import drain_words, fill, holds_all, holds_same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("kb")
 
-PAGE: Final = 10_000
 MOST_WAITING: Final = 5_000
 """While more documents than these wait for an index, no search and no opening lets it follow: that takes too long."""
 
@@ -284,29 +282,6 @@ class Indexes:
             self._copies.pop(stored.id, None)
             remove_words(self._storage, stored.id)
 
-    def discard(self) -> list[Path]:
-        """Put the files of all indexes aside; whatever next needs one builds it again from the catalog.
-
-        Returns:
-            Where they lie now, in ``quarantine/``; they are the caller's to delete.
-
-        Raises:
-            LockedError: Another process owns the knowledge base.
-            DamagedError: They cannot be moved.
-        """
-        with self.exclusive(), self._looking:
-            with self._own().write() as connection:
-                for stored in cat.list_collections(connection):
-                    for target in cat.TARGETS:
-                        cat.enqueue_all(connection, stored.id, target)
-            for collection_id in list(self._words):
-                self._let_go(collection_id)
-            self._readers.clear()
-            self._copies.clear()
-            vectors = self._ownership.discard()
-            words = [quarantine(self._storage, path) for path in sorted((self._storage / WORDS_FOLDER).glob("*"))]
-        return words if vectors is None else [vectors, *words]
-
     def close(self) -> None:
         """Close everything, then give up the lock."""
         with self._draining:  # a thread may be writing
@@ -351,7 +326,7 @@ class Indexes:
             return None
         self._drained(catalog, stored, index)
         with catalog.read() as connection:
-            if _holds_all(connection, stored, index) and (was_known or _holds_same(connection, stored, index)):
+            if holds_all(connection, stored, index) and (was_known or holds_same(connection, stored, index)):
                 return index
         index.close()
         _LOG.warning("the index of words of '%s' has lost documents; it is built again", stored.name)
@@ -390,8 +365,8 @@ class Indexes:
                 was_known = not check or is_known(self._storage, folder)
                 index = WordIndex(folder, stored.language) if was_known else self._sound_words(folder, stored.language)
                 opened = _Opened(index, stored.language, change)
-                same = was_known or _holds_same(connection, stored, index)
-                if check and not (same and _holds_all(connection, stored, index)):
+                same = was_known or holds_same(connection, stored, index)
+                if check and not (same and holds_all(connection, stored, index)):
                     raise DamagedError(f"the index of words of '{stored.name}' has lost documents")
             elif opened.change != change:
                 opened.index.refresh()
@@ -419,25 +394,3 @@ class _Opened:
     index: WordIndex
     language: str
     change: int = -1
-
-
-def _holds_all(connection: cat.Connection, stored: cat.StoredCollection, index: WordIndex) -> bool:
-    """Return whether an index from which nothing waits holds as many documents as the catalog."""
-    if cat.oldest(connection, stored.id, cat.WORDS, 1) is not None:
-        return True
-    refused = cat.refusals(connection, stored.id, cat.WORDS)
-    return index.documents + len(refused) == cat.count_documents(connection, stored.id)
-
-
-def _holds_same(connection: cat.Connection, stored: cat.StoredCollection, index: WordIndex) -> bool:
-    """Return whether an index holds the documents of the catalog in their present versions; what waits aside."""
-    unknown = cat.queued_keys(connection, stored.id, cat.WORDS)
-    present = index.marks()
-    seqs = cat.page_seqs(connection, stored.id, after=0, limit=PAGE)
-    while seqs:
-        hashes = cat.text_hashes(connection, stored.id, list(cat.keys_of(connection, seqs).values()))
-        for key, (seq, text_hash) in hashes.items():
-            if present.pop(seq, None) != mark_of(text_hash) and key not in unknown:
-                return False
-        seqs = cat.page_seqs(connection, stored.id, after=seqs[-1], limit=PAGE)
-    return not present or bool(unknown)
