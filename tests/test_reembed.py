@@ -390,7 +390,7 @@ def test_a_new_declaration_is_what_is_built_when_nothing_is_named(root, encoder,
     path.write_text(path.read_text().replace('model = "fake"', 'model = "other"\nchunk_tokens = 64'))
     with kb.open(root, encoders={"fake": encoder, "other": other}) as base:
         request = base.declared_recipe("articles")
-        assert request == ReembedRequest(model="other", chunk_tokens=64, chunk_overlap=32)
+        assert request == ReembedRequest(model="other", chunk_tokens=64)
         articles = base.stored_collection("articles")
         articles.reembed(request)
         articles.promote()
