@@ -19,7 +19,7 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 def test_the_public_names_are_these():
     assert kb.__all__ == [
         *("Collection", "Document", "FieldMapping", "ImportRequest", "KBError", "KnowledgeBase", "Policy", "Reading"),
-        *("Text", "__version__", "field", "inspect", "open"),
+        *("ReembedRequest", "Text", "__version__", "field", "inspect", "open"),
     ]
     assert all(getattr(kb, name) is not None for name in kb.__all__)
 
