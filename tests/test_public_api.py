@@ -55,6 +55,7 @@ def test_the_methods_of_a_collection_are_these():
         "export",
         "facets",
         "filter",
+        "forget",
         "forget_judgements",
         "generations",
         "get",
