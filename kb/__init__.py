@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kb.ingest.inspect import inspect
     from kb.knowledge_base import KnowledgeBase
     from kb.opening import open_base as open
+    from kb.reembedding import ReembedRequest
     from kb.schema import Document, Text
     from kb.sources import Reading
 
@@ -37,6 +38,7 @@ __all__ = [
     "KnowledgeBase",
     "Policy",
     "Reading",
+    "ReembedRequest",
     "Text",
     "__version__",
     "field",
@@ -54,6 +56,7 @@ _HOMES = {
     "KnowledgeBase": ("kb.knowledge_base", "KnowledgeBase"),
     "Policy": ("kb.ingest", "Policy"),
     "Reading": ("kb.sources", "Reading"),
+    "ReembedRequest": ("kb.reembedding", "ReembedRequest"),
     "Text": ("kb.schema", "Text"),
     "field": ("kb.filters", "field"),
     "inspect": ("kb.ingest.inspect", "inspect"),

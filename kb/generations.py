@@ -103,7 +103,7 @@ class Generations(Recipes):
             raise ConflictError(
                 f"the job {job.id} has nothing left to build",
                 unchanged="nothing was done",
-                hint=f"kb reembed -c {self.name} --status",
+                hint=f"kb reembed -c {self.name} goes on with what is being built, --status shows it",
             )
         filling = self._filling(catalog, stored, generation)
         filling.target.encoder()

@@ -65,7 +65,7 @@ def get_rejects(base: KnowledgeBase, job_id: str) -> list[Reject]:
 
 
 def resume_steps(base: KnowledgeBase, job_id: str) -> Generator[Progress]:
-    """Continue an interrupted or failed import step by step.
+    """Continue an interrupted or failed import, or the building of a generation, step by step.
 
     Raises:
         NotFoundError: There is no such job.
@@ -75,6 +75,9 @@ def resume_steps(base: KnowledgeBase, job_id: str) -> Generator[Progress]:
     job = find_job(base, job_id)
     if job.status is JobStatus.RUNNING:
         raise ConflictError(f"the job {job_id} is running", unchanged="nothing was imported")
+    if job.kind == REEMBED:
+        yield from base.stored_collection(job.collection).resume_reembed(job)
+        return
     if job.status is JobStatus.CANCELLED:
         raise ConflictError(
             f"the job {job_id} is cancelled: it cannot be resumed",
@@ -83,9 +86,6 @@ def resume_steps(base: KnowledgeBase, job_id: str) -> Generator[Progress]:
         )
     if job.kind == UNDO:
         raise ConflictError(f"the job {job_id} is an undo: it is complete", unchanged="nothing was changed")
-    if job.kind == REEMBED:
-        yield from base.stored_collection(job.collection).resume_reembed(job)
-        return
     collection = base.collection(job.collection)
     target = collection.target()
     yield from resume_import(target, find_job(base, job_id), rejects_folder=base.rejects_folder())
@@ -123,7 +123,11 @@ def cancel(base: KnowledgeBase, job_id: str, *, wait: float) -> Job:
     raise ConflictError(
         f"the job {job_id} {since} {job.status}",
         unchanged="nothing was cancelled",
-        hint=f"kb jobs undo {job_id} takes back what it did",
+        hint=(
+            f"kb reembed -c {job.collection} --discard deletes what it built"
+            if job.kind == REEMBED
+            else f"kb jobs undo {job_id} takes back what it did"
+        ),
     )
 
 

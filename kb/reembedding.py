@@ -73,7 +73,7 @@ def request_from(stored: StoredCollection, declared: CollectionSettings | None) 
         recipe.model if recipe.model != served.model else None,
         recipe.template if recipe.template != served.template else None,
         recipe.chunk_tokens if cut else None,
-        recipe.chunk_overlap if cut else None,
+        declared.chunk_overlap if cut else None,
         query_model=recipe.query_model if recipe.query_model != served.query_model else None,
     )
 

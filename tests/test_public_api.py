@@ -19,7 +19,7 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 def test_the_public_names_are_these():
     assert kb.__all__ == [
         *("Collection", "Document", "FieldMapping", "ImportRequest", "KBError", "KnowledgeBase", "Policy", "Reading"),
-        *("Text", "__version__", "field", "inspect", "open"),
+        *("ReembedRequest", "Text", "__version__", "field", "inspect", "open"),
     ]
     assert all(getattr(kb, name) is not None for name in kb.__all__)
 
@@ -55,6 +55,7 @@ def test_the_methods_of_a_collection_are_these():
         "export",
         "facets",
         "filter",
+        "forget",
         "forget_judgements",
         "generations",
         "get",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 import kb
@@ -104,6 +106,29 @@ def test_what_is_written_meanwhile_goes_to_both(base, filled, encoder, other, mo
     filled.rollback()
     assert ids(filled, "Changed after the switch.")[0] == "a5"
     assert filled.count('title = "Title of a6"') == 0
+    assert clean(base) == []
+
+
+def test_an_import_that_goes_on_meanwhile_goes_to_both(base, filled, other, tmp_path, monkeypatch):
+    monkeypatch.setattr("kb.write.generation.BATCH", 5)
+    row = {"title": "t", "category": "ml", "published": "2024-01-01"}
+    rows = [row | {"id": f"z{n}", "body": f"imported as {n}"} for n in range(150)]
+    rows += [row | {"id": "a1", "body": "replaced by the import"}]
+    file = tmp_path / "more.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    importing, building = filled.import_steps(kb.ImportRequest((str(file),))), filled.reembed_steps(OTHER)
+    next(importing)
+    for _ in range(4):
+        next(building)
+    next(importing)
+    assert [step.job.status for step in building][-1] is JobStatus.DONE
+    assert [step.job.status for step in importing][-1] is JobStatus.DONE
+    filled.promote()
+    assert (filled.count(), filled.search("imported").model) == (162, "other")
+    assert ids(filled, "t replaced by the import")[0] == "a1"
+    assert clean(base) == []
+    filled.rollback()
+    assert ids(filled, "t replaced by the import")[0] == "a1"
     assert clean(base) == []
 
 
@@ -390,7 +415,7 @@ def test_a_new_declaration_is_what_is_built_when_nothing_is_named(root, encoder,
     path.write_text(path.read_text().replace('model = "fake"', 'model = "other"\nchunk_tokens = 64'))
     with kb.open(root, encoders={"fake": encoder, "other": other}) as base:
         request = base.declared_recipe("articles")
-        assert request == ReembedRequest(model="other", chunk_tokens=64, chunk_overlap=32)
+        assert request == ReembedRequest(model="other", chunk_tokens=64)
         articles = base.stored_collection("articles")
         articles.reembed(request)
         articles.promote()

@@ -10,6 +10,7 @@ import numpy as np
 from kb.catalog.bulk import insert_many
 from kb.catalog.documents import StoredChunk
 from kb.catalog.tables import other_chunks, other_texts
+from kb.catalog.trusted import to_matrix
 from kb.catalog.vectors import ChunkVectors
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def other_vectors(connection: Connection, generation_id: int, dimension: int, se
         (_json(seqs), generation_id),
     )
     rows = list(result.cursor.fetchall())
-    matrix = np.frombuffer(b"".join([row[2] for row in rows]), dtype="<f4").reshape(len(rows), dimension)
+    matrix = to_matrix([row[2] for row in rows], dimension)
     return ChunkVectors(
         np.array([row[0] for row in rows], dtype=np.int64), np.array([row[1] for row in rows], dtype=np.int32), matrix
     )
