@@ -73,9 +73,11 @@ class Opened:
             self._catalog = cat.open_catalog(path, version=__version__, in_use=in_use)
             if self._catalog.damage is None:
                 self._catch_up()
-        elif (self.settings.storage / FOLDER).exists():
+        elif (self.settings.storage / FOLDER).exists() or cat.was_there(path):
             raise DamagedError(
-                f"{path} is missing or empty, but there is an index beside it",
+                f"{path} is missing or empty, but there is an index beside it"
+                if (self.settings.storage / FOLDER).exists()
+                else f"{path} is missing or empty, but there was one",
                 unchanged="nothing was created",
                 hint=f"{cat.RESTORE}; without one, kb recover --from-index FILE.jsonl writes what the index has",
             )

@@ -123,7 +123,7 @@ from kb.catalog.queue import (
 )
 from kb.catalog.salvage import SavedDocument, expected_documents, saved_documents, table_problems
 from kb.catalog.samples import Sample, draw_sample, find_sample, save_sample
-from kb.catalog.soundness import FOREIGN, forget_closed, note_closed
+from kb.catalog.soundness import FOREIGN, forget_closed, note_closed, was_there
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
 from kb.catalog.walk import walk
 
@@ -260,4 +260,5 @@ __all__ = [
     "unseen_origins",
     "update_documents",
     "walk",
+    "was_there",
 ]

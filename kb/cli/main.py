@@ -46,6 +46,7 @@ COMMANDS: Final = {
     "stats": ("kb.cli.upkeep", "stats", "Show figures of the knowledge base."),
     "verify": ("kb.cli.upkeep", "verify", "Check the catalog, and the index against it."),
     "backup": ("kb.cli.backing", "backup", "Make, list, check and restore backups."),
+    "recover": ("kb.cli.backing", "recover", "Save what the index alone still holds."),
     "config": ("kb.cli.setup", "config", "Show the settings in force."),
 }
 """By command: its module, its function, and the line that ``kb --help`` shows without importing either."""

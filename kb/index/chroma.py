@@ -106,6 +106,12 @@ class Generation:
         """Wrap a chromadb collection; use ``VectorIndex.generation``."""
         self._collection = collection
 
+    @property
+    def collection(self) -> str | None:
+        """The collection of ours that it was made for, or None if it does not say."""
+        name = (self._collection.metadata or {}).get("kb:collection")
+        return name if isinstance(name, str) else None
+
     def upsert(self, records: Sequence[Record]) -> None:
         """Write any number of records, replacing those of the same id."""
         for start in range(0, len(records), MAX_BATCH):
@@ -211,6 +217,11 @@ class VectorIndex:
         with _translated("opened"):
             self._client: Any = chromadb.PersistentClient(str(path), Settings(anonymized_telemetry=False))
 
+    def names(self) -> list[str]:
+        """Return the names of all generations."""
+        with _translated("read"):
+            return [collection.name for collection in self._client.list_collections()]
+
     def generation(self, name: str, *, created_by: Mapping[str, str]) -> tuple[Generation, bool]:
         """Return a generation and whether this call made it: with cosine distance, without an embedding function.
 
@@ -222,7 +233,7 @@ class VectorIndex:
             MismatchError: A collection of that name exists with another distance or with an embedding function.
         """
         with _translated("opened"):
-            if name not in {collection.name for collection in self._client.list_collections()}:
+            if name not in self.names():
                 made = self._client.create_collection(
                     name, configuration={"hnsw": dict(_HNSW)}, metadata=dict(created_by), embedding_function=None
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kb.maintain.backup import BACKUPS, Backup, check_backup, create_backup, find_backup, list_backups
 from kb.maintain.manifest import Manifest
 from kb.maintain.problem import Problem
+from kb.maintain.recover import Recovered, recover
 from kb.maintain.restoring import restore_backup
 from kb.maintain.salvage import damage_problems, readable_collections, unreadable
 from kb.maintain.stats import CollectionStats, Stats, collection_stats, disk_bytes
@@ -16,6 +17,7 @@ __all__ = [
     "CollectionStats",
     "Manifest",
     "Problem",
+    "Recovered",
     "Stats",
     "check_backup",
     "collection_stats",
@@ -26,6 +28,7 @@ __all__ = [
     "list_backups",
     "look_through",
     "readable_collections",
+    "recover",
     "restore_backup",
     "unreadable",
     "verify",
