@@ -48,7 +48,12 @@ def answers(root: Path) -> list[object]:
             [(h.id, h.score, h.text, h.fields) for h in articles.search("number7", mode=mode, limit=5)]
             for mode in ("semantic", "keyword", "hybrid")
         ]
-        found += [articles.entries(), articles.history("a3"), articles.deleted(), base.jobs()]
+        found += [
+            [(e.id, e.text, e.fields, e.revision, e.updated) for e in articles.entries()],
+            articles.history("a3"),
+            articles.deleted(),
+            base.jobs(),
+        ]
         assert list(base.verify(full=True)) == []
     assert encoder.texts == []
     return found

@@ -60,6 +60,7 @@ class Catalog:
         self.path = path
         self.damage = damage
         self._file = _file(path)
+        self._is_noted = False
         self.writing = WriteLock()
         self.running: set[str] = set()
         self.suspended: weakref.WeakSet[Generator[object]] = weakref.WeakSet()
@@ -169,6 +170,8 @@ class Catalog:
     def close(self) -> None:
         """Close all connections; the write-ahead log is folded into the file."""
         self._engine.dispose()
+        if self._is_noted and self.damage is not None and _file(self.path) == self._file:
+            note_damage(self.path, self.damage)  # of the file as it is now
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -179,6 +182,7 @@ class Catalog:
         except CatalogDamagedError as error:
             if self.damage is None:
                 self.damage = str(error)
+                self._is_noted = error.is_lasting
                 if error.is_lasting:
                     note_damage(self.path, self.damage)
             raise
