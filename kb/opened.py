@@ -85,9 +85,11 @@ class Opened:
             in_use = self._ownership.other_owner() is not None
             if self._open_catalog(in_use=in_use).damage is None:
                 self._catch_up()
-        elif (self.settings.storage / FOLDER).exists():
+        elif (self.settings.storage / FOLDER).exists() or cat.was_there(path):
             raise DamagedError(
-                f"{path} is missing or empty, but there is an index beside it",
+                f"{path} is missing or empty, but there is an index beside it"
+                if (self.settings.storage / FOLDER).exists()
+                else f"{path} is missing or empty, but there was one",
                 unchanged="nothing was created",
                 hint=f"{cat.RESTORE}; without one, kb recover --from-index FILE.jsonl writes what the index has",
             )

@@ -168,7 +168,7 @@ from kb.catalog.removal import delete_collection, generation_names, reject_files
 from kb.catalog.rewriting import free_bytes, rewrite
 from kb.catalog.salvage import SavedDocument, expected_documents, saved_documents, table_problems
 from kb.catalog.samples import Sample, draw_sample, find_sample, save_sample
-from kb.catalog.soundness import FOREIGN, forget_closed, note_closed
+from kb.catalog.soundness import FOREIGN, forget_closed, note_closed, was_there
 from kb.catalog.unused import Unused, delete_unused_vectors, unused_vectors
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
 from kb.catalog.walk import walk
@@ -362,4 +362,5 @@ __all__ = [
     "versions_of",
     "waiting_seqs",
     "walk",
+    "was_there",
 ]

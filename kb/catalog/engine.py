@@ -59,6 +59,8 @@ class Catalog:
         """Connect to an existing, migrated file; use ``open_catalog``."""
         self.path = path
         self.damage = damage
+        self._file = _file(path)
+        self._is_noted = False
         self.writing = WriteLock()
         self.running: set[str] = set()
         self.suspended: weakref.WeakSet[Generator[object]] = weakref.WeakSet()
@@ -79,8 +81,10 @@ class Catalog:
             yield joined.connection
             return
         self._check_open()
-        with self._watched(), self._engine.connect() as connection:
-            yield connection
+        with self._watched():
+            self._check_there()
+            with self._engine.connect() as connection:
+                yield connection
 
     @contextmanager
     def write(self) -> Iterator[sqlalchemy.Connection]:
@@ -100,6 +104,7 @@ class Catalog:
             return
         with self.writing, self._watched():
             self._check_open()
+            self._check_there()
             self._check_sound()
             with self._writer.begin() as connection:
                 forget_closed(self.path)
@@ -165,6 +170,8 @@ class Catalog:
     def close(self) -> None:
         """Close all connections; the write-ahead log is folded into the file."""
         self._engine.dispose()
+        if self._is_noted and self.damage is not None and _file(self.path) == self._file:
+            note_damage(self.path, self.damage)  # of the file as it is now
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -175,9 +182,20 @@ class Catalog:
         except CatalogDamagedError as error:
             if self.damage is None:
                 self.damage = str(error)
+                self._is_noted = error.is_lasting
                 if error.is_lasting:
                     note_damage(self.path, self.damage)
             raise
+
+    def _check_there(self) -> None:
+        # A connection that is opened now would make a new file, or read another one than the others do.
+        if _file(self.path) != self._file:
+            raise CatalogDamagedError(
+                f"{self.path} is no longer the file that was opened: it was moved, deleted or replaced",
+                unchanged="nothing was done",
+                hint="put it back if it was moved, and open the knowledge base again",
+                is_lasting=False,
+            )
 
     def _check_sound(self) -> None:
         if self.damage is None and is_noted(self.path):
@@ -193,6 +211,15 @@ class Catalog:
         # A thread that goes on after the closing would connect anew, and write without the lock.
         if self.is_shut:
             raise UsageError("the knowledge base is closed", unchanged="nothing was done", hint="open it again")
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one that takes its place; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def refusal(path: Path, damage: str) -> CatalogDamagedError:
@@ -248,7 +275,9 @@ def open_catalog(path: Path, *, version: str, in_use: bool = False) -> Catalog:
                 unchanged="the catalog was not touched",
                 hint=ADVICE,
             )
-        if found != HEAD:
+        if damage is not None:
+            note_damage(path, damage)
+        elif found != HEAD:
             with _alone(path.parent):
                 found = _checked_revision(path, version)
                 if found != HEAD:

@@ -56,7 +56,7 @@ def find_damage(path: Path, *, in_use: bool) -> str | None:
         return found
     log = _size(_log(path))
     closed = _read_note(path, CLOSED)
-    if closed is not None and not log:
+    if closed is not None and not log and not in_use:
         return _compared(path, closed)
     if in_use or not log or _size(path) > LIMIT:
         return None
@@ -66,13 +66,17 @@ def find_damage(path: Path, *, in_use: bool) -> str | None:
 def note_damage(path: Path, damage: str) -> None:
     """Note that a catalog is damaged, as far as the disk still takes it."""
     with suppress(OSError):
-        forget_closed(path)
         _write_note(path, DAMAGED, {"damage": damage, "file": _identity(path)})
 
 
 def is_noted(path: Path) -> bool:
     """Return whether some process has noted that a catalog is damaged."""
     return path.with_name(DAMAGED).exists()
+
+
+def was_there(path: Path) -> bool:
+    """Return whether a note tells of a catalog, though the file itself may be gone."""
+    return is_noted(path) or path.with_name(CLOSED).exists()
 
 
 def note_closed(path: Path) -> None:
@@ -82,7 +86,7 @@ def note_closed(path: Path) -> None:
     """
     before = _identity(path)
     closed = _read_note(path, CLOSED)
-    if _log(path).exists() or is_noted(path) or (closed is not None and closed.get("file") == before):
+    if not before or _log(path).exists() or is_noted(path) or (closed is not None and closed.get("file") == before):
         return
     with suppress(OSError):
         digest = _hash(path) if _size(path) <= LIMIT else None
@@ -123,7 +127,7 @@ def _structure(path: Path, pragma: str = "integrity_check") -> str | None:
             (message,) = connection.execute(f"PRAGMA {pragma}(1)").fetchone()
     except sqlite3.DatabaseError as error:
         return str(error)
-    return None if message == "ok" else " ".join(str(message).split())
+    return None if message == "ok" else " ".join(str(message).removeprefix("*** in database main ***").split())
 
 
 def _log_damage(path: Path) -> str | None:
@@ -229,5 +233,6 @@ def _write_note(path: Path, name: str, content: dict[str, object]) -> None:
         sync(part)
         part.replace(path.with_name(name))
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     sync(path.parent)

@@ -1,4 +1,4 @@
-"""``kb backup``: make, list, check and restore backups."""
+"""``kb backup`` and ``kb recover``: what to do before and after a catalog is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kb.cli import render
-from kb.cli.options import Shared, shared
+from kb.cli.options import Shared, check_suffix, shared
 from kb.errors import NoKnowledgeBaseError
 
 if TYPE_CHECKING:
@@ -147,6 +147,46 @@ def restore(options: Shared, given: str, target: Path) -> None:
     for note in restored.notes:
         options.note(f"note: {note}")
     options.note(f"look at it with: kb verify --kb {restored.root}")
+
+
+@click.command()
+@click.option("--from-index", "file", metavar="FILE.jsonl", required=True, help="Write there what the index holds.")
+@click.option("--force", is_flag=True, help="Replace FILE.jsonl if it exists.")
+@shared
+def recover(options: Shared, file: str, force: bool) -> int:
+    """Save what the index alone still holds, when the catalog is gone and there is no backup.
+
+    The documents are written as rows that kb import reads into a new
+    knowledge base; their vectors, history and jobs are lost. A copy of the
+    index is read, so that nothing of what is left changes. Exit code 3 when
+    something of a document is missing.
+
+    \b
+    Examples:
+      kb recover --from-index rescued.jsonl
+      kb recover -c articles --from-index articles.jsonl --force
+    """
+    from dataclasses import asdict
+
+    from kb.maintain import recover as recover_it
+
+    check_suffix(file, "--from-index", ".jsonl", ".ndjson")
+    settings = options.settings()
+    schemas = {name: declared.schema for name, declared in settings.collections.items()}
+    found = recover_it(settings.storage, schemas, options.collection, Path(file), force=force)
+    if options.format == "json":
+        render.print_json(asdict(found))
+    elif options.format == "table":
+        print(f"wrote {render.counted(found.documents, 'document')} of {found.collection} to {file}")
+    else:
+        render.print_rows([asdict(found)], options.format, columns=list(asdict(found)))
+    if found.without:
+        options.note(f"the index does not hold: {', '.join(found.without)}")
+    if found.incomplete:
+        names = ", ".join(found.incomplete[:20]) + (", …" if len(found.incomplete) > 20 else "")
+        options.note(f"{render.counted(len(found.incomplete), 'document')} lack a part of their text: {names}")
+    options.note(f"move {settings.storage} away, then: kb import {file}")
+    return 3 if found.without or found.incomplete else 0
 
 
 def _find(options: Shared, given: str) -> Path:

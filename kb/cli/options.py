@@ -89,12 +89,16 @@ def _check_sound(base: KnowledgeBase) -> None:
     from kb.catalog import ADVICE
     from kb.errors import CatalogDamagedError
 
-    if base.damage is not None and sys.exc_info()[1] is None:
-        raise CatalogDamagedError(
-            f"the catalog in {base.settings.storage} is damaged: {base.damage}",
-            unchanged="it is only read; what was shown came from its sound part, and may lack what cannot be read",
-            hint=ADVICE,
-        )
+    failure = sys.exc_info()[1]
+    if base.damage is None or isinstance(failure, CatalogDamagedError | click.Abort | KeyboardInterrupt | SystemExit):
+        return
+    # Whatever else has failed may be a consequence.
+    because = "" if failure is None or isinstance(failure, click.exceptions.Exit) else f"{failure}; "
+    raise CatalogDamagedError(
+        f"{because}the catalog in {base.settings.storage} is damaged: {base.damage}",
+        unchanged="it is only read; what was shown came from its sound part, and may lack what cannot be read",
+        hint=ADVICE,
+    ) from failure
 
 
 raw_cells: Final = click.option(

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from kb.index.chroma import JITTER, Candidate, Generation, MetadataValue, Record, VectorIndex, jittered, record_id
+from kb.index.chroma import (
+    JITTER,
+    Candidate,
+    Generation,
+    MetadataValue,
+    Record,
+    VectorIndex,
+    jittered,
+    record_id,
+)
 from kb.index.chroma_files import damage_of, is_passing
 from kb.index.filter_where import to_where
 from kb.index.leftovers import operations, orphan_segments, orphan_words, stray_generations
@@ -11,7 +20,7 @@ from kb.index.opening import Verdict
 from kb.index.ownership import Ownership
 from kb.index.quarantine import QUARANTINE, quarantine
 from kb.index.seal import FOLDER
-from kb.index.values import index_value
+from kb.index.values import field_value, index_value
 from kb.index.word_files import is_known, seal_words, word_damage
 from kb.index.word_query import WordQuery
 from kb.index.word_records import FOLDER as WORDS_FOLDER
@@ -38,6 +47,7 @@ __all__ = [
     "WordQuery",
     "WordRecord",
     "damage_of",
+    "field_value",
     "index_value",
     "is_held",
     "is_known",

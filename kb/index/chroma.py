@@ -132,6 +132,12 @@ class Generation:
             self.has_failed = True
             raise
 
+    @property
+    def collection(self) -> str | None:
+        """The collection of ours that it was made for, or None if it does not say."""
+        name = (self._collection.metadata or {}).get("kb:collection")
+        return name if isinstance(name, str) else None
+
     def upsert(self, records: Sequence[Record]) -> None:
         """Write any number of records, replacing those of the same id."""
         for start in range(0, len(records), MAX_BATCH):
@@ -259,7 +265,7 @@ class VectorIndex:
             MismatchError: A collection of that name exists with another distance or with an embedding function.
         """
         with _translated("opened"):
-            if name not in {collection.name for collection in self._client.list_collections()}:
+            if name not in self.names():
                 made = self._client.create_collection(
                     name, configuration={"hnsw": _hnsw()}, metadata=dict(created_by), embedding_function=None
                 )

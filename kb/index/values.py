@@ -45,3 +45,25 @@ def index_scalar(field: Field, value: Scalar) -> IndexScalar:
         return value.year * 10_000 + value.month * 100 + value.day
     # A model built in Python may leave an int in a float field; the index must not hold both types under one key.
     return float(value) if field.python is float else value
+
+
+def field_value(field: Field, value: object) -> Value:
+    """Return the value of a field that ``index_value`` made this of; None or an empty list for one that is not there.
+
+    Raises:
+        ValueError: It cannot have been made by ``index_value``.
+    """
+    if value is None:
+        return [] if field.many else None
+    if isinstance(value, list):
+        return cast("Value", [_scalar(field, item) for item in value])
+    return _scalar(field, value)
+
+
+def _scalar(field: Field, value: object) -> Scalar:
+    if field.python is datetime:
+        return _EPOCH + cast("int", value) * _MICROSECOND
+    if field.python is date:
+        number = cast("int", value)
+        return date(number // 10_000, number // 100 % 100, number % 100)
+    return cast("Scalar", value)

@@ -10,6 +10,7 @@ from kb.maintain.manifest import Manifest
 from kb.maintain.problem import Problem
 from kb.maintain.purge import Doomed, PurgePlan, check_idle, deleted_before, deleted_ids, plan_purge, purge
 from kb.maintain.rebuild import RebuildPlan, RebuildStep, plan_rebuild, rebuild
+from kb.maintain.recover import Recovered, recover
 from kb.maintain.reembed_cost import ReembedEstimate, estimate_reembed
 from kb.maintain.restoring import restore_backup
 from kb.maintain.salvage import damage_problems, readable_collections, unreadable
@@ -33,6 +34,7 @@ __all__ = [
     "PurgePlan",
     "RebuildPlan",
     "RebuildStep",
+    "Recovered",
     "ReembedEstimate",
     "Rubbish",
     "Severity",
@@ -60,6 +62,7 @@ __all__ = [
     "purge",
     "readable_collections",
     "rebuild",
+    "recover",
     "restore_backup",
     "unreadable",
     "verify",
