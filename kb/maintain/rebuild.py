@@ -81,8 +81,7 @@ def rebuild(
 ) -> Iterator[RebuildStep]:
     """Put the indexes of some collections aside and fill new ones, yielding after each batch.
 
-    Whenever it ends, searches are right: what is not filled yet waits in the queue, and the next write or rebuild goes
-    on with it.
+    Whenever it ends, searches are right: what is not filled yet waits in the queue, and the next write goes on with it.
 
     Raises:
         LimitError: There is too little room on the disk; nothing was done.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from kb import __version__
 from kb import catalog as cat
-from kb.errors import DamagedError, KBError
+from kb.errors import DamagedError, KBError, MismatchError
 from kb.failpoints import failpoint
 from kb.index import (
     WORDS_FOLDER,
@@ -26,7 +26,7 @@ from kb.index import (
     words_folder,
 )
 from kb.write.drain import drain
-from kb.write.word_drain import drain_words, fill, mark_of
+from kb.write.word_drain import drain_words, fill, holds_all, holds_same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("kb")
 
-PAGE: Final = 10_000
 MOST_WAITING: Final = 5_000
 """While more documents than these wait for an index, no search and no opening lets it follow: that takes too long."""
 
@@ -232,6 +231,8 @@ class Indexes:
         return kept
 
     def _put_vectors_aside(self, chosen: Sequence[cat.StoredCollection], *, others: bool) -> list[Path]:
+        if self._are_empty(chosen):
+            return []
         if not others:
             kept = self._ownership.discard()
             return [] if kept is None else [kept]
@@ -241,6 +242,17 @@ class Indexes:
         for stored in chosen:
             self._ownership.drop_generation(stored.generation)
         return [kept]
+
+    def _are_empty(self, chosen: Sequence[cat.StoredCollection]) -> bool:
+        """Return whether the index of vectors holds nothing of some collections: then nothing need be put aside."""
+        with self._own().read() as connection:
+            for stored in chosen:
+                if cat.pending(connection, stored.id, cat.VECTORS) < cat.count_documents(connection, stored.id):
+                    return False
+        try:
+            return all(self.vectors(stored).count() == 0 for stored in chosen)
+        except (DamagedError, MismatchError):
+            return False
 
     def _put_words_aside(self, chosen: Sequence[cat.StoredCollection]) -> list[Path]:
         folders = [words_folder(self._storage, stored.id, stored.language) for stored in chosen]
@@ -351,7 +363,7 @@ class Indexes:
             return None
         self._drained(catalog, stored, index)
         with catalog.read() as connection:
-            if _holds_all(connection, stored, index) and (was_known or _holds_same(connection, stored, index)):
+            if holds_all(connection, stored, index) and (was_known or holds_same(connection, stored, index)):
                 return index
         index.close()
         _LOG.warning("the index of words of '%s' has lost documents; it is built again", stored.name)
@@ -390,8 +402,8 @@ class Indexes:
                 was_known = not check or is_known(self._storage, folder)
                 index = WordIndex(folder, stored.language) if was_known else self._sound_words(folder, stored.language)
                 opened = _Opened(index, stored.language, change)
-                same = was_known or _holds_same(connection, stored, index)
-                if check and not (same and _holds_all(connection, stored, index)):
+                same = was_known or holds_same(connection, stored, index)
+                if check and not (same and holds_all(connection, stored, index)):
                     raise DamagedError(f"the index of words of '{stored.name}' has lost documents")
             elif opened.change != change:
                 opened.index.refresh()
@@ -419,25 +431,3 @@ class _Opened:
     index: WordIndex
     language: str
     change: int = -1
-
-
-def _holds_all(connection: cat.Connection, stored: cat.StoredCollection, index: WordIndex) -> bool:
-    """Return whether an index from which nothing waits holds as many documents as the catalog."""
-    if cat.oldest(connection, stored.id, cat.WORDS, 1) is not None:
-        return True
-    refused = cat.refusals(connection, stored.id, cat.WORDS)
-    return index.documents + len(refused) == cat.count_documents(connection, stored.id)
-
-
-def _holds_same(connection: cat.Connection, stored: cat.StoredCollection, index: WordIndex) -> bool:
-    """Return whether an index holds the documents of the catalog in their present versions; what waits aside."""
-    unknown = cat.queued_keys(connection, stored.id, cat.WORDS)
-    present = index.marks()
-    seqs = cat.page_seqs(connection, stored.id, after=0, limit=PAGE)
-    while seqs:
-        hashes = cat.text_hashes(connection, stored.id, list(cat.keys_of(connection, seqs).values()))
-        for key, (seq, text_hash) in hashes.items():
-            if present.pop(seq, None) != mark_of(text_hash) and key not in unknown:
-                return False
-        seqs = cat.page_seqs(connection, stored.id, after=seqs[-1], limit=PAGE)
-    return not present or bool(unknown)
