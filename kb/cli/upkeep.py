@@ -84,8 +84,7 @@ def rebuild(options: Shared, yes: bool) -> int:
     """Build the indexes again from the catalog. No model is needed.
 
     The old files are moved to `quarantine/`, and searches are exact until the
-    new indexes are full. Stopped on the way, it goes on when it is run again
-    or with the next write.
+    new indexes are full. Stopped on the way, the next write goes on with it.
 
     \b
     Examples:

@@ -34,8 +34,8 @@ def word_damage(storage: Path, folder: Path) -> str | None:
                 continue
             if path.name != _META and (wrong := _file_damage(path)) is not None:
                 return f"{path.name} {wrong}"
-    except FileNotFoundError as error:
-        return f"{error.filename.rpartition('/')[2]} is missing"
+    except OSError as error:
+        return f"{str(error.filename).rpartition('/')[2]}: {error.strerror}"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{_META} cannot be read"
     return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from kb import catalog as cat
 from kb.errors import LimitError
 from kb.failpoints import failpoint
+from kb.write import begin_anew, fill_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,8 +82,7 @@ def rebuild(
 ) -> Iterator[RebuildStep]:
     """Put the indexes of some collections aside and fill new ones, yielding after each batch.
 
-    Whenever it ends, searches are right: what is not filled yet waits in the queue, and the next write or rebuild goes
-    on with it.
+    Whenever it ends, searches are right: what is not filled yet waits in the queue, and the next write goes on with it.
 
     Raises:
         LimitError: There is too little room on the disk; nothing was done.
@@ -96,11 +96,11 @@ def rebuild(
             unchanged="nothing was moved or built",
             hint="free space first; searches are answered from the catalog where an index fails",
         )
-    kept = tuple(indexes.begin_anew(chosen))
+    kept = tuple(begin_anew(catalog, indexes, chosen))
     done, total = 0, 2 * plan.documents
     yield RebuildStep("", done, total, kept)
     for stored in chosen:
-        for _, taken in indexes.follow_steps(stored):
+        for taken in fill_steps(catalog, indexes, stored):
             done += taken
             failpoint("rebuild_batch")
             yield RebuildStep(stored.name, done, total, kept)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from kb import catalog as cat
-from kb.errors import DamagedError, MismatchError
+from kb.errors import CatalogDamagedError, DamagedError, KBError, MismatchError
 from kb.index import record_id
 from kb.maintain.problem import Problem, in_catalog, in_index
 from kb.maintain.verify_words import word_problems
@@ -61,11 +61,17 @@ def verify(
             index = indexes.catch_up(collection)
             yield from _index_problems(catalog, collection, index, store_text=store_text, full=full)
         except (DamagedError, MismatchError) as error:
-            yield in_index("index", collection.name, "", str(error))
+            yield _failed(collection.name, error)
         try:
             yield from word_problems(catalog, collection, indexes.follow_words(collection), full=full)
         except DamagedError as error:
-            yield in_index("index", collection.name, "", str(error))
+            yield _failed(collection.name, error)
+
+
+def _failed(name: str, error: KBError) -> Problem:
+    if isinstance(error, CatalogDamagedError):
+        return in_catalog("integrity", name, "", str(error))
+    return in_index("index", name, "", str(error))
 
 
 def look_through(catalog: cat.Catalog, collection: cat.StoredCollection) -> Iterator[Problem]:
@@ -129,7 +135,7 @@ def _index_problems(
         # Also when quick: counts and ids come from Chroma's own database, and say nothing of what can be found.
         yield from _recall_problems(catalog, collection, index, SAMPLE if full else SAMPLE // 5)
     except DamagedError as error:
-        yield in_index("index", name, "", str(error))
+        yield _failed(name, error)
 
 
 def _record_problems(

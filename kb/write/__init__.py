@@ -8,6 +8,7 @@ from kb.write.drain import drain, records_of, vectors_of
 from kb.write.generation import Filled, Filling, PlannedDocument, fill_generation, plan_documents
 from kb.write.indexes import MOST_WAITING, Indexes
 from kb.write.inspection import inspect
+from kb.write.renewal import begin_anew, fill_steps
 from kb.write.sample import refresh_sample, sample_of
 from kb.write.target import Target, current_user
 from kb.write.word_drain import drain_words, mark_of
@@ -22,10 +23,12 @@ __all__ = [
     "Put",
     "Target",
     "add",
+    "begin_anew",
     "current_user",
     "drain",
     "drain_words",
     "fill_generation",
+    "fill_steps",
     "inspect",
     "mark_of",
     "plan_documents",

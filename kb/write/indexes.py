@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from kb import __version__
 from kb import catalog as cat
 from kb.errors import DamagedError, KBError
-from kb.failpoints import failpoint
 from kb.index import (
     OpenWords,
     WordIndex,
@@ -28,7 +27,7 @@ from kb.write.drain import drain
 from kb.write.word_drain import drain_words, fill, holds_all, holds_same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from kb.index import Generation, Ownership
@@ -203,65 +202,19 @@ class Indexes:
         with self.exclusive():
             self._ownership.drop_generation(name)
 
-    def begin_anew(self, chosen: Sequence[cat.StoredCollection]) -> list[Path]:
-        """Put the indexes of some collections aside and have them filled again; return what lies in ``quarantine/``.
+    @property
+    def ownership(self) -> Ownership:
+        """Of the folder that they lie in."""
+        return self._ownership
 
-        The index of vectors is one folder: where others share it, it is copied, and only what is chosen is deleted.
-
-        Raises:
-            LockedError: Another process owns the knowledge base.
-            DamagedError: The files cannot be put aside.
-        """
-        with self.exclusive():
-            catalog = self._own()
-            with catalog.read() as connection:
-                others = len(cat.list_collections(connection)) > len(chosen)
-            for stored in chosen:
-                if stored.id in self._words:
-                    self._let_go(stored.id)
-                self._readers.pop(stored.id, None)
-            kept = [*self._put_vectors_aside(chosen, others=others), *self._put_words_aside(chosen)]
-            failpoint("rebuild_put_aside")
-            with catalog.write() as connection:
-                for stored in chosen:
-                    for target in cat.TARGETS:
-                        cat.enqueue_all(connection, stored.id, target)
-            failpoint("rebuild_queued")
-        return kept
-
-    def _put_vectors_aside(self, chosen: Sequence[cat.StoredCollection], *, others: bool) -> list[Path]:
-        if not others:
-            kept = self._ownership.discard()
-            return [] if kept is None else [kept]
-        # Opened first: one that was not closed in order is looked at, and put aside as a whole if it is damaged.
-        self._ownership.generation_names()
-        kept = self._ownership.keep_copy()
-        for stored in chosen:
-            self._ownership.drop_generation(stored.generation)
-        return [kept]
-
-    def _put_words_aside(self, chosen: Sequence[cat.StoredCollection]) -> list[Path]:
-        folders = [words_folder(self._storage, stored.id, stored.language) for stored in chosen]
-        return [quarantine(self._storage, folder) for folder in folders if os.path.lexists(folder)]
-
-    def follow_steps(self, stored: cat.StoredCollection) -> Iterator[tuple[str, int]]:
-        """Bring both indexes of a collection up to date; yield the target and how many documents each batch took over.
-
-        Raises:
-            LockedError: Another process owns the knowledge base.
-            DamagedError: An index takes nothing.
-        """
-        while True:
-            with self.exclusive():
-                generation = self.vectors(stored)
-                taken = next(drain(self._own(), stored, generation, store_text=self._store_text), None)
-            if taken is None:
-                break
-            yield cat.VECTORS, taken
-        with self._own().read() as connection:
-            waiting = cat.pending(connection, stored.id, cat.WORDS)
-        self.follow_words(stored)
-        yield cat.WORDS, waiting
+    def put_words_aside(self, stored: cat.StoredCollection) -> Path | None:
+        """Move a collection's index of words into ``quarantine/``; return where it lies now, None without one."""
+        with self.exclusive(), self._looking:
+            if stored.id in self._words:
+                self._let_go(stored.id)
+            self._readers.pop(stored.id, None)
+            folder = words_folder(self._storage, stored.id, stored.language)
+            return quarantine(self._storage, folder) if os.path.lexists(folder) else None
 
     def sweep(self) -> None:
         """Delete the folders that Chroma has left behind. Raises as ``vectors``."""

@@ -13,8 +13,8 @@ from typing import Final
 from kb.index import FOLDER, Verdict
 
 SECONDS: Final = 60
-BYTES_A_SECOND: Final = 2_000_000
-"""A look takes a tenth of this time on a slow disk; what takes longer hangs."""
+BYTES_A_SECOND: Final = 1_000_000
+"""A look takes an eighth of this time on one core; what takes longer than all of it hangs."""
 
 
 def inspect(storage: Path, lock: int) -> Verdict:

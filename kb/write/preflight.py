@@ -19,7 +19,7 @@ import numpy as np
 
 from kb import __version__
 from kb import catalog as cat
-from kb.errors import DamagedError, KBError
+from kb.errors import CatalogDamagedError, DamagedError, KBError
 from kb.index import FOLDER, VectorIndex, Verdict, damage_of, is_passing
 from kb.write.compare import record_differences
 from kb.write.drain import records_of, vectors_of
@@ -48,8 +48,8 @@ def look(storage: Path) -> Verdict:
     except (OSError, sqlite3.Error, KBError) as error:
         cause = error.__cause__ or error
         # What the catalog fails at says nothing of the index.
-        from_catalog = isinstance(error, KBError) and (
-            not isinstance(error, DamagedError) or isinstance(cause, sqlite3.Error) or hasattr(cause, "orig")
+        from_catalog = isinstance(error, CatalogDamagedError) or (
+            isinstance(error, KBError) and not isinstance(error, DamagedError)
         )
         if from_catalog or is_passing(cause):
             return Verdict(hindrance=str(error))
