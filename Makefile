@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help test lint format demo bench bench-data clean
+.PHONY: help test soak lint format demo bench bench-data clean
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -18,6 +18,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 test: $(STAMP) ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+soak: $(STAMP) ## Run the long profiles: faults, kills, random histories; hours
+	KB_SOAK=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/faults tests/test_kill.py tests/test_state_machine.py
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ appears in JSON, the ``exit_code`` of the command line and the ``http_status`` o
     ├── NotFoundError              a document, collection, revision or job that does not exist
     ├── NoKnowledgeBaseError       no config.toml here or above
     ├── LockedError                another process, or another handle, owns the knowledge base
+    │   └── ReadOnlyError          … or nobody can: nothing may be written there
     ├── DamagedError               stored data that contradicts itself
     │   └── CatalogDamagedError    … in the catalog, which nothing else can be rebuilt from
     ├── MismatchError              the data is sound, but was made by something else
@@ -168,6 +169,14 @@ class LockedError(KBError):
     code = "locked"
     exit_code = 11
     http_status = 423
+
+
+class ReadOnlyError(LockedError):
+    """The knowledge base lies where this user may not write; reading and searching work all the same."""
+
+    code = "read_only"
+    exit_code = 1
+    http_status = 403
 
 
 class DamagedError(KBError):

@@ -21,7 +21,7 @@ from kb.catalog.filter_sql import register_functions
 from kb.catalog.soundness import accept, find_damage, forget_closed, is_noted, note_damage
 from kb.catalog.tables import HEAD, catalog_info
 from kb.catalog.write_lock import WriteLock
-from kb.errors import CatalogDamagedError, DamagedError, NewerCatalogError, UsageError
+from kb.errors import CatalogDamagedError, DamagedError, NewerCatalogError, ReadOnlyError, UsageError
 from kb.failpoints import failpoint
 
 if TYPE_CHECKING:
@@ -53,10 +53,12 @@ class Catalog:
         is_closing: Whether such imports shall end at their next step.
         is_shut: Whether it refuses everything, because the knowledge base has been closed.
         damage: What is wrong with it, or None; from then on it is only read.
+        is_read_only: Whether this user may not write there.
     """
 
-    def __init__(self, path: Path, *, damage: str | None = None) -> None:
+    def __init__(self, path: Path, *, damage: str | None = None, is_read_only: bool = False) -> None:
         """Connect to an existing, migrated file; use ``open_catalog``."""
+        self.is_read_only = is_read_only
         self.path = path
         self.damage = damage
         self._file = _file(path)
@@ -67,7 +69,7 @@ class Catalog:
         self.is_closing = False
         self.is_shut = False
         self._joined: _Joined | None = None
-        self._engine = _engine(path) if damage is None else _reading_engine(path)
+        self._engine = _engine(path) if damage is None and not is_read_only else _reading_engine(path)
         self._writer = self._engine.execution_options(kb_write=True)
 
     @contextmanager
@@ -202,6 +204,8 @@ class Catalog:
             self.damage = "another process has found it damaged"
         if self.damage is not None:
             raise refusal(self.path, self.damage)
+        if self.is_read_only:
+            raise _read_only(self.path)
 
     def _own(self) -> _Joined | None:
         joined = self._joined
@@ -225,6 +229,14 @@ def _file(path: Path) -> tuple[int, int] | None:
 def refusal(path: Path, damage: str) -> CatalogDamagedError:
     """Return the error of a write to a damaged catalog."""
     return CatalogDamagedError(f"{path} is only read: {damage}", unchanged="nothing was written", hint=ADVICE)
+
+
+def _read_only(path: Path) -> ReadOnlyError:
+    return ReadOnlyError(
+        f"{path} cannot be written by this user",
+        unchanged="nothing was written; searching and reading work",
+        hint=f"chmod u+w {path.parent} {path}, or mount its file system writable",
+    )
 
 
 def _reading_engine(path: Path) -> sqlalchemy.Engine:
@@ -260,6 +272,7 @@ def open_catalog(path: Path, *, version: str, in_use: bool = False) -> Catalog:
     Raises:
         NewerCatalogError: A newer release wrote it; the file is untouched.
         DamagedError: It is not a readable SQLite file.
+        ReadOnlyError: It would have to be made or migrated where this user may not write.
     """
     with translated_errors(path):
         try:
@@ -275,14 +288,17 @@ def open_catalog(path: Path, *, version: str, in_use: bool = False) -> Catalog:
                 unchanged="the catalog was not touched",
                 hint=ADVICE,
             )
+        is_read_only = not (os.access(path.parent, os.W_OK) and (found is None or os.access(path, os.W_OK)))
         if damage is not None:
             note_damage(path, damage)
         elif found != HEAD:
+            if is_read_only:
+                raise _read_only(path)
             with _alone(path.parent):
                 found = _checked_revision(path, version)
                 if found != HEAD:
                     _migrate(path, found, version)
-    return Catalog(path, damage=damage)
+    return Catalog(path, damage=damage, is_read_only=is_read_only)
 
 
 def _checked_revision(path: Path, version: str) -> str | None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from kb.errors import LockedError
+from kb.errors import LockedError, ReadOnlyError
 
 LOCK_FILE: Final = "lock"
 OWNER_FILE: Final = "owner.json"
@@ -81,10 +81,25 @@ def acquire(storage: Path) -> Lock:
     return Lock(storage, descriptor)
 
 
+def check_writable(storage: Path) -> None:
+    """Look whether this user may write to the folder and to the lock in it.
+
+    Raises:
+        ReadOnlyError: It is mounted read-only, or the rights are missing; the message names the path.
+    """
+    for path in (storage, storage / LOCK_FILE):
+        if path.exists() and not os.access(path, os.W_OK):
+            raise ReadOnlyError(
+                f"{path} cannot be written by this user",
+                unchanged="nothing was written; searching and reading work",
+                hint=f"chmod u+w {path}, or mount its file system writable",
+            )
+
+
 def is_held(storage: Path) -> bool:
     """Return whether somebody holds the lock at this moment. Looking disturbs nobody: it writes nothing."""
     try:
-        descriptor = os.open(storage / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(storage / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

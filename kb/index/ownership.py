@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from kb.errors import LockedError
 from kb.index.chroma_files import blank_spare
 from kb.index.leftovers import orphan_segments
-from kb.index.lock import Lock, Owner, acquire, is_held, read_owner
+from kb.index.lock import Lock, Owner, acquire, check_writable, is_held, read_owner
 from kb.index.opening import Verdict, open_safely
 from kb.index.quarantine import copy_aside, quarantine
 from kb.index.seal import FOLDER, break_seal, forget_stops, put_seal, why_unsafe
@@ -63,10 +63,12 @@ class Ownership:
 
         Raises:
             LockedError: Another process holds it; the message names the owner.
+            ReadOnlyError: This user may not write there.
         """
         with self._guard:
             if self._lock is not None:
                 return False
+            check_writable(self._storage)
             deadline = time.monotonic() + wait
             while True:
                 try:
