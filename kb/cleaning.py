@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from kb import catalog as cat
 from kb.errors import DamagedError, NotFoundError, UsageError, nearest
 from kb.schema import lookup_id
+from kb.write import begin_anew
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -114,7 +115,7 @@ def delete_collection(base: KnowledgeBase, name: str) -> int:
                 base.indexes.drop_generation(generation)
         except DamagedError:
             # What does not let itself be deleted from is put aside, and built again without it.
-            base.indexes.begin_anew(base.stored_collections())
+            begin_anew(catalog, base.indexes, base.stored_collections())
         with catalog.write() as connection:
             cat.delete_collection(connection, stored.id)
             cat.delete_unused_vectors(connection)

@@ -109,8 +109,8 @@ def test_faults_A6_D5_a_killed_migration_leaves_the_older_catalog_or_the_newer_o
     from kb.catalog.tables import HEAD
 
     program = (
-        "import sys; from pathlib import Path; from kb.catalog import engine\n"
-        "engine.HEAD = sys.argv[2]\n"
+        "import sys; from pathlib import Path; from kb.catalog import engine, migrating\n"
+        "migrating.HEAD = sys.argv[2]\n"
         "engine.open_catalog(Path(sys.argv[1]), version='0.1.0').close()\n"
     )
     path = tmp_path / "catalog.sqlite3"

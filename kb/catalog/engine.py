@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 import weakref
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import sqlalchemy
-from sqlalchemy import event
-
+from kb.catalog.connect import reading_engine, writing_engine
 from kb.catalog.failures import ADVICE, RESTORE, translated_errors
-from kb.catalog.files import BUSY_SECONDS, connect_to_read, copy_catalog, has_tables, stored_revision
-from kb.catalog.filter_sql import register_functions
+from kb.catalog.files import has_tables
+from kb.catalog.migrating import alone, checked_revision, is_current, migrate
 from kb.catalog.soundness import accept, find_damage, forget_closed, is_noted, note_damage
-from kb.catalog.tables import HEAD, catalog_info
 from kb.catalog.write_lock import WriteLock
-from kb.errors import CatalogDamagedError, DamagedError, NewerCatalogError, ReadOnlyError, UsageError
-from kb.failpoints import failpoint
+from kb.errors import CatalogDamagedError, ReadOnlyError, UsageError
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+    import sqlalchemy
 
 _LOOK_SECONDS: Final = 0.05
 
@@ -69,7 +65,7 @@ class Catalog:
         self.is_closing = False
         self.is_shut = False
         self._joined: _Joined | None = None
-        self._engine = _engine(path) if damage is None and not is_read_only else _reading_engine(path)
+        self._engine = writing_engine(path) if damage is None and not is_read_only else reading_engine(path)
         self._writer = self._engine.execution_options(kb_write=True)
 
     @contextmanager
@@ -145,7 +141,7 @@ class Catalog:
         """Go on with a file that has been looked through and found sound: it may be written to again."""
         accept(self.path)
         self._engine.dispose()
-        self._engine = _engine(self.path)
+        self._engine = writing_engine(self.path)
         self._writer = self._engine.execution_options(kb_write=True)
         self.damage = None
 
@@ -239,25 +235,6 @@ def _read_only(path: Path) -> ReadOnlyError:
     )
 
 
-def _reading_engine(path: Path) -> sqlalchemy.Engine:
-    """Return what reads a file that nothing may write to any more, not even a log that waits beside it."""
-    engine = sqlalchemy.create_engine(
-        "sqlite://", creator=lambda: connect_to_read(path), poolclass=sqlalchemy.QueuePool, max_overflow=-1
-    )
-    event.listen(engine, "connect", _configure_reading)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _engine(path: Path) -> sqlalchemy.Engine:
-    url = sqlalchemy.URL.create("sqlite", database=str(path))
-    # As many connections as there are threads that want one: one that waits for another's could wait for ever.
-    engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, max_overflow=-1)
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
 def open_catalog(path: Path, *, version: str, in_use: bool = False) -> Catalog:
     """Return the open catalog, creating or migrating it first.
 
@@ -276,13 +253,13 @@ def open_catalog(path: Path, *, version: str, in_use: bool = False) -> Catalog:
     """
     with translated_errors(path):
         try:
-            found = _checked_revision(path, version)
+            found = checked_revision(path, version)
         except CatalogDamagedError as error:
             if has_tables(path):
                 return Catalog(path, damage=str(error))
             raise CatalogDamagedError(str(error), unchanged="nothing was changed", hint=RESTORE) from error
         damage = None if found is None else find_damage(path, in_use=in_use)
-        if damage is not None and found != HEAD:
+        if damage is not None and not is_current(found):
             raise CatalogDamagedError(
                 f"{path} was written by an older kb, and is not migrated: {damage}",
                 unchanged="the catalog was not touched",
@@ -291,114 +268,14 @@ def open_catalog(path: Path, *, version: str, in_use: bool = False) -> Catalog:
         is_read_only = not (os.access(path.parent, os.W_OK) and (found is None or os.access(path, os.W_OK)))
         if damage is not None:
             note_damage(path, damage)
-        elif found != HEAD:
+        elif not is_current(found):
             if is_read_only:
                 raise _read_only(path)
-            with _alone(path.parent):
-                found = _checked_revision(path, version)
-                if found != HEAD:
-                    _migrate(path, found, version)
+            with alone(path.parent):
+                found = checked_revision(path, version)
+                if not is_current(found):
+                    migrate(path, found, version)
     return Catalog(path, damage=damage, is_read_only=is_read_only)
-
-
-def _checked_revision(path: Path, version: str) -> str | None:
-    """Return the revision of an existing catalog, None where there is none; refuse that of a newer release."""
-    found, writer = stored_revision(path)
-    if found not in (None, HEAD) and found not in _known_revisions():
-        raise NewerCatalogError(
-            f"{path} was written by kb {writer}, which is newer than this kb {version}",
-            unchanged="the catalog was not touched",
-            hint=f"pip install 'kb>={writer}'",
-        )
-    return found
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process makes or migrates a catalog in the folder."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def migrations_folder() -> Path:
-    """Return the folder of the Alembic scripts: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).parent.parent
-    installed = package / "migrations"
-    return installed if installed.is_dir() else package.parent / "migrations"
-
-
-def _alembic_config(path: Path | None) -> Any:
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
-    if path is not None:
-        config.attributes["path"] = path
-    return config
-
-
-def _known_revisions() -> set[str]:
-    from alembic.script import ScriptDirectory
-
-    return {script.revision for script in ScriptDirectory.from_config(_alembic_config(None)).walk_revisions()}
-
-
-def _migrate(path: Path, found: str | None, version: str) -> None:
-    from alembic import command
-
-    if found is not None:
-        forget_closed(path)
-        copy_catalog(path, path.with_name(f"catalog.before-{HEAD}.sqlite3"))
-    failpoint("migrate_before")
-    # Built under another name: a killed first start leaves no half-made catalog under the real one.
-    target = path if found is not None else path.with_suffix(".new")
-    if found is None:
-        target.unlink(missing_ok=True)
-    engine = _engine(target)
-    # A migration that copies a table and drops the old one must not take along what refers to it.
-    event.listen(engine, "connect", lambda connection, _record: connection.execute("PRAGMA foreign_keys = OFF"))
-    try:
-        with engine.execution_options(kb_write=True).begin() as connection:
-            config = _alembic_config(target)
-            config.attributes["connection"] = connection
-            command.upgrade(config, HEAD)
-            if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall():
-                raise DamagedError(f"{path} cannot be migrated: {len(broken)} rows refer to others that do not exist")
-            connection.execute(catalog_info.delete().where(catalog_info.c.name == "kb_version"))
-            connection.execute(catalog_info.insert().values(name="kb_version", value=version))
-            failpoint("migrate_within")
-    finally:
-        engine.dispose()
-    failpoint("migrate_after")
-    if target is not path:
-        target.replace(path)
-
-
-def _configure(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # the begin event below says BEGIN; the driver must not
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -65536"):
-        connection.execute(f"PRAGMA {pragma}")
-    connection.execute("PRAGMA mmap_size = 1073741824")
-    # 64 MB of log before it is copied into the file: at 4 MB, the default, an import into a large catalog copies the
-    # same pages of its indexes again and again. Every commit still waits for the log to be on disk.
-    connection.execute("PRAGMA wal_autocheckpoint = 16000")
-    register_functions(connection)
-
-
-def _configure_reading(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None
-    connection.execute("PRAGMA query_only = ON")
-    register_functions(connection)
-
-
-def _begin(connection: sqlalchemy.Connection) -> None:
-    # A transaction that will write says so at once: one that starts by reading can fail to become a writer later.
-    write = connection.get_execution_options().get("kb_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def now() -> str:

@@ -59,7 +59,13 @@ def _numbers(text: str) -> list[int]:
 
 
 def put_seal(storage: Path) -> None:
-    """Note what the files of the index are: nobody has them open any more, and all of it was in order."""
+    """Note what the files of the index are: nobody has them open any more, and all of it was in order.
+
+    Chroma does not wait for the disk. A seal that outlived a power cut in which its files lost their content would
+    vouch for them, so they are on the disk before it is.
+    """
+    for path in (storage / FOLDER).rglob("*"):
+        _sync(path)
     text = json.dumps({"chromadb": version("chromadb"), "files": _files(storage / FOLDER)}, indent=0, sort_keys=True)
     temporary = storage / f"{SEAL}.part"
     with temporary.open("w") as file:
@@ -93,7 +99,11 @@ def forget_stops(storage: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Wait until what was created, renamed or deleted in a folder is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -16,17 +16,25 @@ if TYPE_CHECKING:
     from kb.write.indexes import Indexes
 
 
-def begin_anew(catalog: cat.Catalog, indexes: Indexes, chosen: Sequence[cat.StoredCollection]) -> list[Path]:
+def begin_anew(
+    catalog: cat.Catalog, indexes: Indexes, chosen: Sequence[cat.StoredCollection], *, also_empty: bool = False
+) -> list[Path]:
     """Put the indexes of some collections aside and have them filled again; return what lies in ``quarantine/``.
 
     The index of vectors is one folder: where others share it, it is copied, and only what is chosen is deleted.
+
+    Args:
+        catalog: The truth.
+        indexes: Of all collections.
+        chosen: Whose.
+        also_empty: Put aside also what holds no records: its files may still show what it held.
 
     Raises:
         LockedError: Another process owns the knowledge base.
         DamagedError: The files cannot be put aside.
     """
     with indexes.exclusive():
-        kept = _put_vectors_aside(catalog, indexes, chosen)
+        kept = _put_vectors_aside(catalog, indexes, chosen, also_empty=also_empty)
         words = [indexes.put_words_aside(stored) for stored in chosen]
         failpoint("rebuild_put_aside")
         # Not before: all of it in the queue, an old index would pass for one that only has to be written over.
@@ -58,11 +66,13 @@ def fill_steps(catalog: cat.Catalog, indexes: Indexes, stored: cat.StoredCollect
     yield waiting
 
 
-def _put_vectors_aside(catalog: cat.Catalog, indexes: Indexes, chosen: Sequence[cat.StoredCollection]) -> list[Path]:
+def _put_vectors_aside(
+    catalog: cat.Catalog, indexes: Indexes, chosen: Sequence[cat.StoredCollection], *, also_empty: bool
+) -> list[Path]:
     ownership = indexes.ownership
     with catalog.read() as connection:
         is_shared = len(cat.list_collections(connection)) > len(chosen)
-    if _are_empty(catalog, indexes, chosen):
+    if not also_empty and _are_empty(catalog, indexes, chosen):
         return []
     if not is_shared:
         whole = ownership.discard()

@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import kb
-from kb.catalog import Catalog, copy_catalog, engine, open_catalog
+from kb.catalog import Catalog, copy_catalog, migrating, open_catalog
 from kb.catalog.failures import RESTORE
 from kb.catalog.tables import HEAD, catalog_info, metadata
 from kb.catalog.write_lock import WriteLock
@@ -81,12 +81,12 @@ def shape(connection: sqlalchemy.Connection) -> dict[str, object]:
 def add_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upgrade: str) -> None:
     """Make a release with one more migration than the present one."""
     folder = tmp_path / "migrations"
-    shutil.copytree(engine.migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(migrating.migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "versions" / "9999_more.py").write_text(
         f"from alembic import op\nrevision = '9999'\ndown_revision = '{HEAD}'\ndef upgrade():\n    {upgrade}\n"
     )
-    monkeypatch.setattr(engine, "HEAD", "9999")
-    monkeypatch.setattr(engine, "migrations_folder", lambda: folder)
+    monkeypatch.setattr(migrating, "HEAD", "9999")
+    monkeypatch.setattr(migrating, "migrations_folder", lambda: folder)
 
 
 def test_a_new_catalog_has_a_write_ahead_log_full_fsync_and_foreign_keys(path):
@@ -127,7 +127,7 @@ def test_the_migrations_make_the_tables_that_the_code_declares(path, tmp_path):
 
 
 def test_the_code_reads_the_newest_migration():
-    scripts = ScriptDirectory(str(engine.migrations_folder()))
+    scripts = ScriptDirectory(str(migrating.migrations_folder()))
     assert scripts.get_heads() == [HEAD]
 
 
@@ -179,7 +179,7 @@ def test_faults_D1_a_new_catalog_goes_through_all_migrations_without_a_copy(path
 
 def test_faults_D1_vectors_and_their_numbers_survive_a_smaller_index(path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "HEAD", "0002")
+        patch.setattr(migrating, "HEAD", "0002")
         made(path)
     execute(path, "INSERT INTO vectors VALUES (3, 'a', x'01', x'0000'), (7, 'b', x'01', x'0001'), (9, 'c', x'02', x'')")
     execute(path, "DELETE FROM vectors WHERE id = 9")

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from kb import catalog as cat
-from kb.catalog import engine
+from kb.catalog import engine, migrating
 from kb.errors import ConflictError
 from kb.schema import build_schema
 from tests.conftest import make
@@ -73,7 +73,7 @@ def test_a_number_is_never_used_again_and_what_serves_is_never_dropped(articles)
 def test_faults_D1_generations_of_an_older_catalog_get_the_recipe_of_their_collection(tmp_path, monkeypatch):
     path = tmp_path / "catalog.sqlite3"
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "HEAD", "0005")
+        patch.setattr(migrating, "HEAD", "0005")
         engine.open_catalog(path, version="0.1.0").close()
     connection = sqlite3.connect(path)
     connection.execute(

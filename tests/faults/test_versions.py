@@ -150,8 +150,8 @@ def test_faults_D2_an_earlier_release_refuses_what_has_been_migrated(
         base.stats()
     path = root / ".kb" / "catalog.sqlite3"
     before = dump(path)
-    monkeypatch.setattr("kb.catalog.engine.HEAD", revision)
-    monkeypatch.setattr("kb.catalog.engine._known_revisions", lambda: {n for n in legacy.REVISIONS if n <= revision})
+    monkeypatch.setattr("kb.catalog.migrating.HEAD", revision)
+    monkeypatch.setattr("kb.catalog.migrating._known_revisions", lambda: {n for n in legacy.REVISIONS if n <= revision})
     with pytest.raises(kb.errors.NewerCatalogError, match=r" was written by kb .*, which is newer than this kb "):
         kb.open(root)
     assert dump(path) == before
