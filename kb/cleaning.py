@@ -96,6 +96,7 @@ def delete_collection(base: KnowledgeBase, name: str) -> int:
     The index goes first: a kill in between leaves the collection whole, and its index is built again.
     """
     from kb.maintain import check_idle
+    from kb.write import begin_anew
 
     stored = next((one for one in base.stored_collections() if one.name == name), None)
     if stored is None:
@@ -114,7 +115,7 @@ def delete_collection(base: KnowledgeBase, name: str) -> int:
                 base.indexes.drop_generation(generation)
         except DamagedError:
             # What does not let itself be deleted from is put aside, and built again without it.
-            base.indexes.begin_anew(base.stored_collections())
+            begin_anew(catalog, base.indexes, base.stored_collections())
         with catalog.write() as connection:
             cat.delete_collection(connection, stored.id)
             cat.delete_unused_vectors(connection)

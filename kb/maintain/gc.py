@@ -21,6 +21,7 @@ from kb.maintain.storage import (
     quarantined,
     size_of,
 )
+from kb.write import begin_anew
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -173,7 +174,7 @@ def compact(catalog: cat.Catalog, storage: Path, indexes: Indexes, plan: Compact
     failpoint("compact_before")
     yield from _collect(catalog, storage, indexes, plan.gc, of=total)
     if plan.rebuilds:
-        for path in indexes.begin_anew(collections):
+        for path in begin_anew(catalog, indexes, collections):
             delete(path)
         failpoint("compact_files")
     yield Step("writing the catalog anew", 4, total)

@@ -18,7 +18,7 @@ from kb.maintain.backup import BACKUPS
 from kb.maintain.quoted import Quotes
 from kb.maintain.step import Cleaned, Step
 from kb.maintain.storage import REJECTS, delete, live_bytes, pre_upgrade_copies, quarantined
-from kb.write import Indexes, refresh_sample
+from kb.write import Indexes, begin_anew, refresh_sample
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -217,7 +217,7 @@ def _finish(catalog: cat.Catalog, storage: Path, indexes: Indexes, total: int) -
     yield Step("deleting the files of the index", 2, total)
     for name in noted.files if noted else ():
         delete(storage / name)
-    indexes.begin_anew(collections)
+    begin_anew(catalog, indexes, collections)
     for path in (*quarantined(storage), *sorted((storage / WORDS_FOLDER).glob("*"))):
         delete(path)
     failpoint("purge_files")

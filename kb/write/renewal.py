@@ -16,17 +16,26 @@ if TYPE_CHECKING:
     from kb.write.indexes import Indexes
 
 
-def begin_anew(catalog: cat.Catalog, indexes: Indexes, chosen: Sequence[cat.StoredCollection]) -> list[Path]:
+def begin_anew(
+    catalog: cat.Catalog, indexes: Indexes, chosen: Sequence[cat.StoredCollection], *, keep_empty: bool = False
+) -> list[Path]:
     """Put the indexes of some collections aside and have them filled again; return what lies in ``quarantine/``.
 
     The index of vectors is one folder: where others share it, it is copied, and only what is chosen is deleted.
+
+    Args:
+        catalog: What they are filled from.
+        indexes: Of all collections.
+        chosen: Whose indexes.
+        keep_empty: Whether an index of vectors that has no record may stay; its files can hold deleted ones.
 
     Raises:
         LockedError: Another process owns the knowledge base.
         DamagedError: The files cannot be put aside.
     """
     with indexes.exclusive():
-        kept = _put_vectors_aside(catalog, indexes, chosen)
+        is_kept = keep_empty and _are_empty(catalog, indexes, chosen)
+        kept = [] if is_kept else _put_vectors_aside(catalog, indexes, chosen)
         words = [indexes.put_words_aside(stored) for stored in chosen]
         failpoint("rebuild_put_aside")
         # Not before: all of it in the queue, an old index would pass for one that only has to be written over.
@@ -62,8 +71,6 @@ def _put_vectors_aside(catalog: cat.Catalog, indexes: Indexes, chosen: Sequence[
     ownership = indexes.ownership
     with catalog.read() as connection:
         is_shared = len(cat.list_collections(connection)) > len(chosen)
-    if _are_empty(catalog, indexes, chosen):
-        return []
     if not is_shared:
         whole = ownership.discard()
         return [] if whole is None else [whole]

@@ -130,25 +130,3 @@ def _all_records(connection: cat.Connection, collection_id: int) -> Iterator[Wor
     while seqs:
         yield from _records(connection, seqs)
         seqs = cat.page_seqs(connection, collection_id, after=seqs[-1], limit=BATCH)
-
-
-def holds_all(connection: cat.Connection, stored: cat.StoredCollection, index: WordIndex) -> bool:
-    """Return whether an index from which nothing waits holds as many documents as the catalog."""
-    if cat.oldest(connection, stored.id, cat.WORDS, 1) is not None:
-        return True
-    refused = cat.refusals(connection, stored.id, cat.WORDS)
-    return index.documents + len(refused) == cat.count_documents(connection, stored.id)
-
-
-def holds_same(connection: cat.Connection, stored: cat.StoredCollection, index: WordIndex) -> bool:
-    """Return whether an index holds the documents of the catalog in their present versions; what waits aside."""
-    unknown = cat.queued_keys(connection, stored.id, cat.WORDS)
-    present = index.marks()
-    seqs = cat.page_seqs(connection, stored.id, after=0, limit=BATCH)
-    while seqs:
-        hashes = cat.text_hashes(connection, stored.id, list(cat.keys_of(connection, seqs).values()))
-        for key, (seq, text_hash) in hashes.items():
-            if present.pop(seq, None) != mark_of(text_hash) and key not in unknown:
-                return False
-        seqs = cat.page_seqs(connection, stored.id, after=seqs[-1], limit=BATCH)
-    return not present or bool(unknown)
