@@ -174,7 +174,7 @@ def compact(catalog: cat.Catalog, storage: Path, indexes: Indexes, plan: Compact
     failpoint("compact_before")
     yield from _collect(catalog, storage, indexes, plan.gc, of=total)
     if plan.rebuilds:
-        for path in begin_anew(catalog, indexes, collections, also_empty=True):
+        for path in begin_anew(catalog, indexes, collections):
             delete(path)
         failpoint("compact_files")
     yield Step("writing the catalog anew", 4, total)

@@ -217,7 +217,7 @@ def _finish(catalog: cat.Catalog, storage: Path, indexes: Indexes, total: int) -
     yield Step("deleting the files of the index", 2, total)
     for name in noted.files if noted else ():
         delete(storage / name)
-    begin_anew(catalog, indexes, collections, also_empty=True)
+    begin_anew(catalog, indexes, collections)
     for path in (*quarantined(storage), *sorted((storage / WORDS_FOLDER).glob("*"))):
         delete(path)
     failpoint("purge_files")

@@ -96,7 +96,7 @@ def rebuild(
             unchanged="nothing was moved or built",
             hint="free space first; searches are answered from the catalog where an index fails",
         )
-    kept = tuple(begin_anew(catalog, indexes, chosen))
+    kept = tuple(begin_anew(catalog, indexes, chosen, keep_empty=True))
     done, total = 0, 2 * plan.documents
     yield RebuildStep("", done, total, kept)
     for stored in chosen:

@@ -17,24 +17,25 @@ if TYPE_CHECKING:
 
 
 def begin_anew(
-    catalog: cat.Catalog, indexes: Indexes, chosen: Sequence[cat.StoredCollection], *, also_empty: bool = False
+    catalog: cat.Catalog, indexes: Indexes, chosen: Sequence[cat.StoredCollection], *, keep_empty: bool = False
 ) -> list[Path]:
     """Put the indexes of some collections aside and have them filled again; return what lies in ``quarantine/``.
 
     The index of vectors is one folder: where others share it, it is copied, and only what is chosen is deleted.
 
     Args:
-        catalog: The truth.
+        catalog: What they are filled from.
         indexes: Of all collections.
-        chosen: Whose.
-        also_empty: Put aside also what holds no records: its files may still show what it held.
+        chosen: Whose indexes.
+        keep_empty: Whether an index of vectors that has no record may stay; its files can hold deleted ones.
 
     Raises:
         LockedError: Another process owns the knowledge base.
         DamagedError: The files cannot be put aside.
     """
     with indexes.exclusive():
-        kept = _put_vectors_aside(catalog, indexes, chosen, also_empty=also_empty)
+        is_kept = keep_empty and _are_empty(catalog, indexes, chosen)
+        kept = [] if is_kept else _put_vectors_aside(catalog, indexes, chosen)
         words = [indexes.put_words_aside(stored) for stored in chosen]
         failpoint("rebuild_put_aside")
         # Not before: all of it in the queue, an old index would pass for one that only has to be written over.
@@ -66,14 +67,10 @@ def fill_steps(catalog: cat.Catalog, indexes: Indexes, stored: cat.StoredCollect
     yield waiting
 
 
-def _put_vectors_aside(
-    catalog: cat.Catalog, indexes: Indexes, chosen: Sequence[cat.StoredCollection], *, also_empty: bool
-) -> list[Path]:
+def _put_vectors_aside(catalog: cat.Catalog, indexes: Indexes, chosen: Sequence[cat.StoredCollection]) -> list[Path]:
     ownership = indexes.ownership
     with catalog.read() as connection:
         is_shared = len(cat.list_collections(connection)) > len(chosen)
-    if not also_empty and _are_empty(catalog, indexes, chosen):
-        return []
     if not is_shared:
         whole = ownership.discard()
         return [] if whole is None else [whole]
