@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 import weakref
@@ -16,7 +15,7 @@ import sqlalchemy
 from sqlalchemy import event
 
 from kb.catalog.failures import ADVICE, RESTORE, translated_errors
-from kb.catalog.files import BUSY_SECONDS, connect_to_read, copy_catalog, has_tables, stored_revision
+from kb.catalog.files import BUSY_SECONDS, alone_in, connect_to_read, copy_catalog, has_tables, stored_revision
 from kb.catalog.filter_sql import register_functions
 from kb.catalog.soundness import accept, find_damage, forget_closed, is_noted, note_damage
 from kb.catalog.tables import HEAD, catalog_info
@@ -294,7 +293,7 @@ def open_catalog(path: Path, *, version: str, in_use: bool = False) -> Catalog:
         elif found != HEAD:
             if is_read_only:
                 raise _read_only(path)
-            with _alone(path.parent):
+            with alone_in(path.parent):
                 found = _checked_revision(path, version)
                 if found != HEAD:
                     _migrate(path, found, version)
@@ -311,17 +310,6 @@ def _checked_revision(path: Path, version: str) -> str | None:
             hint=f"pip install 'kb>={writer}'",
         )
     return found
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process makes or migrates a catalog in the folder."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def migrations_folder() -> Path:
