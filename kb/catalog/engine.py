@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from kb.catalog.connect import reading_engine, writing_engine
 from kb.catalog.failures import ADVICE, RESTORE, translated_errors
-from kb.catalog.files import has_tables
-from kb.catalog.migrating import alone, checked_revision, is_current, migrate
+from kb.catalog.files import alone_in, has_tables
+from kb.catalog.migrating import checked_revision, is_current, migrate
 from kb.catalog.soundness import accept, find_damage, forget_closed, is_noted, note_damage
 from kb.catalog.write_lock import WriteLock
 from kb.errors import CatalogDamagedError, ReadOnlyError, UsageError
@@ -271,7 +271,7 @@ def open_catalog(path: Path, *, version: str, in_use: bool = False) -> Catalog:
         elif not is_current(found):
             if is_read_only:
                 raise _read_only(path)
-            with alone(path.parent):
+            with alone_in(path.parent):
                 found = checked_revision(path, version)
                 if not is_current(found):
                     migrate(path, found, version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 from contextlib import closing, contextmanager
@@ -186,3 +187,14 @@ def move_rejects(path: Path, folder: Path) -> None:
         moved = [(str(folder / PurePath(old).name), job) for job, old in found]
         connection.executemany("UPDATE jobs SET rejects_path = ? WHERE id = ?", moved)
         connection.commit()
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process makes or migrates a catalog in the folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import event
 
@@ -16,9 +13,6 @@ from kb.catalog.soundness import forget_closed
 from kb.catalog.tables import HEAD, catalog_info
 from kb.errors import DamagedError, NewerCatalogError
 from kb.failpoints import failpoint
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def is_current(revision: str | None) -> bool:
@@ -36,17 +30,6 @@ def checked_revision(path: Path, version: str) -> str | None:
             hint=f"pip install 'kb>={writer}'",
         )
     return found
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process makes or migrates a catalog in the folder."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def migrations_folder() -> Path:
