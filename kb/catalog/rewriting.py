@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from kb.catalog.failures import translated_errors
+from kb.catalog.soundness import forget_closed
 from kb.errors import LockedError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def rewrite(catalog: Catalog) -> None:
         LockedError: Another process keeps reading what was there before; the file is new, the log is not empty.
     """
     with catalog.writing, translated_errors(catalog.path):
+        forget_closed(catalog.path)
         with closing(sqlite3.connect(catalog.path, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
             for pragma in ("synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
                 connection.execute(f"PRAGMA {pragma}")
