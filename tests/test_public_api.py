@@ -55,7 +55,6 @@ def test_the_methods_of_a_collection_are_these():
         "export",
         "facets",
         "filter",
-        "forget",
         "forget_judgements",
         "generations",
         "get",
