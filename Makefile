@@ -19,8 +19,8 @@ $(STAMP): pyproject.toml constraints.txt
 test: $(STAMP) ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-soak: $(STAMP) ## Run the long profiles: faults, kills, random histories; hours
-	KB_SOAK=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/faults tests/test_kill.py tests/test_state_machine.py
+soak: $(STAMP) ## Run the long profiles: faults, kills, processes, random histories; hours
+	KB_SOAK=1 KB_SOAK_SECONDS=60 $(BIN)/python -m pytest -n 2 --dist loadfile tests/faults tests/test_kill.py tests/test_state_machine.py
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check .

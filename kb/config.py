@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kb.errors import ConfigError, DamagedError, NoKnowledgeBaseError, SchemaError, nearest
 from kb.import_config import ImportSettings, read_import
+from kb.index_config import IndexSettings, read_index
 from kb.model_config import ModelSettings, model_id, read_model
 from kb.schema import Field, FieldType, Schema, build_schema, parse_type
 from kb.toml_tables import only, table, tables, wrong
@@ -79,6 +80,7 @@ class Settings:
         collections: The declared collections by name.
         models: Settings by model id.
         imports: The declared imports by name.
+        index: Where the vector index is, and how it is reached.
     """
 
     root: Path
@@ -87,6 +89,7 @@ class Settings:
     collections: Mapping[str, CollectionSettings] = field(default_factory=dict)
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
     imports: Mapping[str, ImportSettings] = field(default_factory=dict)
+    index: IndexSettings = field(default_factory=IndexSettings)
 
 
 def find_root(directory: str | os.PathLike[str] | None, environment: Mapping[str, str] = os.environ) -> Path:
@@ -135,7 +138,9 @@ def load_settings(root: Path, environment: Mapping[str, str] = os.environ) -> Se
     raw = _read(path)
     only(raw, ("storage", "index", "collections", "models", "imports"), path, "")
     storage = table(raw, "storage", path, ("path",))
-    index = table(raw, "index", path, ("store_text",))
+    index = raw.get("index", {})
+    if not isinstance(index, dict):
+        raise wrong(path, "index", "a table", index)
     store_text: object = index.get("store_text", True)
     if not isinstance(store_text, bool):
         raise wrong(path, "index.store_text", "true or false", store_text)
@@ -150,6 +155,7 @@ def load_settings(root: Path, environment: Mapping[str, str] = os.environ) -> Se
         collections={n: _collection(n, t, path) for n, t in tables(raw, "collections", path)},
         models={n: read_model(n, t, path) for n, t in tables(raw, "models", path)},
         imports={n: read_import(n, t, path) for n, t in tables(raw, "imports", path)},
+        index=read_index(index, path, environment),
     )
 
 

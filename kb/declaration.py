@@ -9,7 +9,8 @@ from kb import config
 from kb.chunks import Chunking
 from kb.config import CollectionSettings
 from kb.embed import FINGERPRINT_SENTENCES, canonical_id, least_agreement, same_fingerprint
-from kb.errors import ModelMismatchError, UsageError
+from kb.errors import LimitError, ModelMismatchError, UsageError
+from kb.index import OWN_KEYS, limits_of
 from kb.model_config import model_id
 from kb.schema import Recipe, Schema, build_schema, differences, schema_of
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from kb.catalog import StoredCollection, StoredGeneration
     from kb.embed import Encoder
+    from kb.index_config import IndexSettings
     from kb.schema import Document
 
 DEFAULT_CHUNK_TOKENS: Final = 256
@@ -331,3 +333,19 @@ def _check_answers(stored: StoredCollection, encoder: Encoder, agreement: float,
         hint="put the former weights back, or make all vectors anew, beside those that serve: "
         f"kb reembed -c {stored.name}",
     )
+
+
+def check_limits(name: str, declared: CollectionSettings, index: IndexSettings) -> None:
+    """Refuse a collection that the configured index cannot hold.
+
+    Raises:
+        LimitError: It has more fields that can be filtered by than a record of Chroma Cloud takes.
+    """
+    most = limits_of(index).metadata_keys
+    fields = sum(field.is_metadata for field in declared.schema.fields.values())
+    if most is not None and fields > most - OWN_KEYS:
+        raise LimitError(
+            f"'{name}' has {fields} fields that can be filtered by; Chroma Cloud takes {most - OWN_KEYS}",
+            unchanged="nothing was stored",
+            hint='declare those that no filter needs as "text", or use another mode of [index]',
+        )

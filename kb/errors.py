@@ -20,6 +20,7 @@ appears in JSON, the ``exit_code`` of the command line and the ``http_status`` o
     ├── NoKnowledgeBaseError       no config.toml here or above
     ├── LockedError                another process, or another handle, owns the knowledge base
     │   └── ReadOnlyError          … or nobody can: nothing may be written there
+    │   └── UnreachableError       the server of the vector index does not answer, or refuses
     ├── DamagedError               stored data that contradicts itself
     │   └── CatalogDamagedError    … in the catalog, which nothing else can be rebuilt from
     ├── MismatchError              the data is sound, but was made by something else
@@ -177,6 +178,13 @@ class ReadOnlyError(LockedError):
     code = "read_only"
     exit_code = 1
     http_status = 403
+
+
+class UnreachableError(LockedError):
+    """The server that has the vector index open does not answer, or refuses; the catalog is there all the same."""
+
+    code = "unreachable"
+    http_status = 503
 
 
 class DamagedError(KBError):

@@ -13,7 +13,7 @@ from kb.declaration import (
 from kb.errors import ConflictError
 from kb.evaluate import Gate
 from kb.failpoints import failpoint
-from kb.ingest import last_of
+from kb.ingest import cancelling, last_of
 from kb.recipes import Recipes
 from kb.reembedding import KIND, BuildRequest, ReembedRequest, build_steps, new_job
 from kb.write import fill_generation, refresh_sample
@@ -244,13 +244,13 @@ class Generations(Recipes):
 
     def _running(self, catalog: Catalog, stored: StoredCollection) -> list[Job]:
         with catalog.read() as connection:
-            found = cat.list_jobs(connection, status=JobStatus.RUNNING, alive=set(catalog.running))
+            found = cat.list_jobs(connection, status=JobStatus.RUNNING, alive=cancelling.alive(catalog.path.parent))
         return [job for job in found if job.collection == stored.name]
 
     def _last_job(self, catalog: Catalog, generation: StoredGeneration) -> Job | None:
         """Return the last job that built a generation and was not cancelled; None when there is none."""
         with catalog.read() as connection:
-            found = cat.list_jobs(connection, alive=set(catalog.running) if self._base.is_owner else None)
+            found = cat.list_jobs(connection, alive=cancelling.alive(catalog.path.parent))
         own = [j for j in found if j.kind == KIND and BuildRequest.from_json(j.request).generation == generation.id]
         return next(iter(own), None)
 

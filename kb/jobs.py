@@ -28,7 +28,7 @@ def list_jobs(base: KnowledgeBase, *, status: JobStatus | None, limit: int | Non
     if catalog is None:
         return []
     with catalog.read() as connection:
-        return cat.list_jobs(connection, status=status, alive=_alive(base, catalog), limit=limit)
+        return cat.list_jobs(connection, status=status, alive=_alive(base), limit=limit)
 
 
 def count_jobs(base: KnowledgeBase, *, status: JobStatus | None) -> int:
@@ -37,7 +37,7 @@ def count_jobs(base: KnowledgeBase, *, status: JobStatus | None) -> int:
     if catalog is None:
         return 0
     with catalog.read() as connection:
-        return cat.count_jobs(connection, status=status, alive=_alive(base, catalog))
+        return cat.count_jobs(connection, status=status, alive=_alive(base))
 
 
 def find_job(base: KnowledgeBase, job_id: str) -> Job:
@@ -49,7 +49,7 @@ def find_job(base: KnowledgeBase, job_id: str) -> Job:
     catalog = base.catalog
     if catalog is not None:
         with catalog.read() as connection:
-            job = cat.find_job(connection, job_id, alive=_alive(base, catalog))
+            job = cat.find_job(connection, job_id, alive=_alive(base))
         if job is not None:
             return job
     known = [job.id for job in list_jobs(base, status=None, limit=20)]
@@ -156,7 +156,8 @@ def end(catalog: cat.Catalog) -> None:
     try:
         if catalog.running and not catalog.is_shut:
             with catalog.write() as connection:
-                cat.interrupt_running(connection)
+                others = cancelling.alive(catalog.path.parent) - catalog.running.keys()
+                cat.interrupt_running(connection, besides=others)
     finally:
         catalog.shut()
         catalog.writing.release()
@@ -178,10 +179,9 @@ def _cancel_stopped(base: KnowledgeBase, job_id: str) -> Job:
 def _settle(catalog: cat.Catalog) -> None:
     """Note as interrupted what says that it is running and is not, e.g. because the disk was full when it failed."""
     with catalog.write() as connection:
-        cat.interrupt_running(connection, besides=catalog.running)
+        cat.interrupt_running(connection, besides=cancelling.alive(catalog.path.parent))
 
 
-def _alive(base: KnowledgeBase, catalog: cat.Catalog) -> set[str] | None:
-    """Return the jobs that are running, or None when another process may run any that says so."""
-    # A copy: a job that ends while the catalog is being read has ended, and was not lost.
-    return set(catalog.running) if base.is_owner or base.other_owner() is None else None
+def _alive(base: KnowledgeBase) -> set[str]:
+    """Return the jobs that are running, in whichever process."""
+    return cancelling.alive(base.settings.storage)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from kb import cleaning, jobs, upkeep
 from kb.collection import Collection, OnProgress
-from kb.declaration import declaration_of, declare
+from kb.declaration import check_limits, declaration_of, declare
 from kb.errors import NotFoundError, nearest
 from kb.ingest import Progress, last_of
 from kb.opened import Opened
@@ -93,6 +93,7 @@ class KnowledgeBase(Opened):
         if declared is None:
             assert stored is not None  # else it was not found
             declared = declaration_of(stored)
+        check_limits(name, declared, self.settings.index)
         self._collections[name] = Collection(self, name, declared, stored)
         return self._collections[name]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
@@ -19,7 +20,9 @@ from kb.errors import (
     SchemaMismatchError,
     UsageError,
 )
+from kb.file_lock import check_process
 from kb.index import FOLDER, Generation, OpenWords, Owner, Ownership, remove_words
+from kb.ingest import cancelling
 from kb.maintain.filesystem import hazard
 from kb.write import MOST_WAITING, Indexes, inspect
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("kb")
 _REJECTS: Final = "rejects"
 _open: Final[set[Path]] = set()
+os.register_at_fork(after_in_child=_open.clear)  # what the parent has open, the child may open for itself
 
 
 class Opened:
@@ -57,8 +61,9 @@ class Opened:
             SchemaMismatchError: A declaration no longer fits the stored documents.
         """
         self.settings = settings
+        self._pid = os.getpid()
         self._encoders: dict[str, Encoder] = dict(encoders or {})
-        self._ownership = Ownership(settings.storage, inspect)
+        self._ownership = Ownership(settings.storage, inspect, settings.index)
         self._catalog: cat.Catalog | None = None
         self._damage: str | None = None
         self._file: tuple[int, int] | None = None
@@ -82,7 +87,7 @@ class Opened:
     def _open_existing(self) -> None:
         path = self.settings.storage / cat.FILE_NAME
         if path.exists() and path.stat().st_size > 0:
-            in_use = self._ownership.other_owner() is not None
+            in_use = self._ownership.is_used
             if self._open_catalog(in_use=in_use).damage is None:
                 self._catch_up()
         elif (self.settings.storage / FOLDER).exists() or cat.was_there(path):
@@ -112,8 +117,10 @@ class Opened:
         """Close the index, the catalog and the models, and give up the lock. Closing twice is harmless.
 
         A job that another thread runs finishes the batch that it is writing, and is interrupted; so is one that nobody
-        goes on with. An atomic import is rolled back.
+        goes on with. An atomic import is rolled back. In a forked child nothing is closed: all of it is the parent's.
         """
+        if os.getpid() != self._pid:
+            return
         with ExitStack() as closing:  # all of them, whichever fails
             for encoder in self._encoders.values():
                 closing.callback(encoder.close)
@@ -147,6 +154,7 @@ class Opened:
         Raises:
             UsageError: The knowledge base is closed.
         """
+        check_process(self._pid)
         if self._is_closed:
             raise UsageError("the knowledge base is closed", unchanged="nothing was done", hint="open it again")
         if self._catalog is None:
@@ -217,7 +225,7 @@ class Opened:
         if self._ownership.take() and catalog is not None:
             # Whoever had the lock is gone; what its jobs were doing has ended.
             with catalog.write() as connection:
-                cat.interrupt_running(connection)
+                cat.interrupt_running(connection, besides=cancelling.alive(self.settings.storage))
 
     def _catch_up(self) -> None:
         """Bring the index up to date if a process ended between its last commit and its index, and nobody else does."""

@@ -21,7 +21,7 @@ from kb.declaration import (
     query_model_of,
 )
 from kb.embed import canonical_id, open_reranker
-from kb.errors import DamagedError, MismatchError, NotFoundError, SupersededError
+from kb.errors import DamagedError, LockedError, MismatchError, NotFoundError, SupersededError, UnreachableError
 from kb.search import Searchable, VectorCache
 from kb.write import Target, current_user
 
@@ -84,8 +84,9 @@ class Wiring:
         with catalog.writing:
             place = self._present()
             if place is None:
-                self._stored = self._store(catalog)
-                place = catalog, self._stored
+                self._store(catalog)  # unless another process has just done so
+                place = self._place()
+                assert place is not None
         return self._target(*place)
 
     def prepare_queries(self) -> None:
@@ -110,15 +111,18 @@ class Wiring:
             self._base.follow(stored)
         except SupersededError:
             return  # what was written waits for the generation that serves now, which follows before it is asked
-        except (DamagedError, MismatchError) as error:
+        except (DamagedError, MismatchError, UnreachableError) as error:
             _LOG.warning("%s; the write is in the catalog, and searches are exact until the index is mended", error)
+        except LockedError as error:  # that one, or the next search, takes over this write as well
+            _LOG.info("%s; the write is in the catalog", error)
 
     def _store(self, catalog: cat.Catalog) -> StoredCollection:
         encoder = self._base.encoder(self._declared.model)
         queries = self._base.encoder(query_model_of(self._declared) or self._declared.model)
         recipe = make_recipe(self.name, self._declared, encoder, queries, self._base.stored_collections())
         with catalog.write() as connection:
-            return cat.add_collection(
+            # Another process may have stored it by now.
+            return cat.find_collection(connection, self.name) or cat.add_collection(
                 connection,
                 self.name,
                 self.schema,

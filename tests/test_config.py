@@ -19,6 +19,7 @@ from kb.config import (
     load_settings,
 )
 from kb.errors import ConfigError, KBError, NoKnowledgeBaseError, SchemaError
+from kb.index_config import INDEX_KEYS, IndexMode, IndexSettings
 from kb.model_config import MODEL_KEYS, ModelSettings
 from kb.schema import Field, FieldType, build_schema
 
@@ -138,7 +139,7 @@ def test_the_configuration_of_the_repository_loads():
         (
             "[index]\nstoretext = true",
             "config.toml: [index] has an unknown key 'storetext'",
-            "did you mean 'store_text'? valid: store_text",
+            "did you mean 'store_text'? valid: " + ", ".join(INDEX_KEYS),
         ),
         (
             '[collections.a]\nchunk_token = 3\n[collections.a.fields]\nbody = "text"',
@@ -303,7 +304,9 @@ FILES = st.fixed_dictionaries(
     {},
     optional={
         "storage": st.dictionaries(st.just("path"), VALUES),
-        "index": st.dictionaries(st.just("store_text"), VALUES),
+        "index": st.dictionaries(
+            st.sampled_from([*INDEX_KEYS, "key"]), VALUES | st.sampled_from([*IndexMode, "x.example", 8000, 1.5])
+        ),
         "collections": st.dictionaries(st.sampled_from(["a", "", "-", "a b"]), COLLECTION | VALUES),
         "models": st.dictionaries(
             st.just("m"),
@@ -409,3 +412,35 @@ def test_a_deleted_current_folder_is_an_error(folder, monkeypatch):
 )
 def test_a_field_is_described_in_one_phrase(declaration, described):
     assert describe_type(field_from_declaration("f", declaration, "")) == described
+
+
+def test_the_index_is_embedded_unless_something_else_is_said(folder):
+    assert load(folder, "").index == IndexSettings()
+    said = '[index]\nmode = "server"\nhost = "x.example"\nport = 8001\nssl = true\ntimeout = 2\ntenant = "t"\n'
+    expected = IndexSettings(IndexMode.SERVER, "x.example", 8001, ssl=True, timeout=2.0, tenant="t")
+    assert load(folder, said).index == expected
+    assert load(folder, '[index]\nmode = "cloud"\n').index == IndexSettings(IndexMode.CLOUD, ssl=True)
+    variables = {"KB_INDEX_MODE": "server", "KB_INDEX_PORT": "9000", "KB_INDEX_SSL": "false", "KB_INDEX_TIMEOUT": "0.5"}
+    assert load(folder, "", **variables).index == IndexSettings(IndexMode.SERVER, port=9000, timeout=0.5)
+
+
+@pytest.mark.parametrize(
+    ("said", "variables", "message", "hint"),
+    [
+        ('mode = "servers"', {}, "{file}: index.mode cannot be 'servers'", "did you mean 'server'?"),
+        ('mdoe = "server"', {}, "{file}: [index] has an unknown key 'mdoe'", "did you mean 'mode'?"),
+        ('host = "x"', {}, '{file}: index.host is about a server, but the mode is "embedded"', 'put mode = "server"'),
+        ('mode = "server"\nport = 0', {}, "{file}: index.port must be a whole number from 1 to 65535, not 0", ""),
+        ('mode = "server"\ntimeout = 0', {}, "{file}: index.timeout must be a number of seconds above 0, not 0", ""),
+        ('mode = "server"\nssl = 1', {}, "{file}: index.ssl must be true or false, not 1", ""),
+        ('mode = "server"\nhost = "http://x"', {}, "{file}: index.host must be a name without", ""),
+        ('mode = "cloud"\nkey = "ck-123"', {}, "{file}: [index] holds a secret, 'key'", "take it out"),
+        ("", {"KB_INDEX_MODE": "clod"}, "KB_INDEX_MODE cannot be 'clod'", "did you mean 'cloud'?"),
+        ("", {"KB_INDEX_MODE": "server", "KB_INDEX_PORT": "x"}, "KB_INDEX_PORT must be a whole number", ""),
+    ],
+)
+def test_a_wrong_index_is_refused(folder, said, variables, message, hint):
+    found, told = refusal(folder, f"[index]\n{said}\n", **variables)
+    assert found.startswith(message.format(file="config.toml")), found
+    assert told.startswith(hint)
+    assert "ck-123" not in found + told

@@ -18,6 +18,7 @@ from kb.cli.main import COMMANDS
 from kb.errors import KBError
 from kb.filters import parse
 from kb.import_config import IMPORT_KEYS
+from kb.index_config import INDEX_KEYS
 from kb.ingest import check_imports
 from kb.model_config import MODEL_KEYS
 from kb.schema import FieldType
@@ -63,7 +64,7 @@ def test_every_status_and_command_of_jobs_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["storage", "index", *config._COLLECTION_KEYS, *config._FIELD_KEYS, *MODEL_KEYS, "store_text"]
+    "key", ["storage", "index", *config._COLLECTION_KEYS, *config._FIELD_KEYS, *MODEL_KEYS, *INDEX_KEYS]
 )
 def test_every_key_of_the_configuration_is_documented(key: str) -> None:
     assert key in words_in_code(section("Configuration"))
@@ -98,7 +99,13 @@ def test_the_imports_of_the_documentation_can_be_used(tmp_path: Path) -> None:
         check_imports(config.load_settings(tmp_path, {}))
 
 
-@pytest.mark.parametrize("name", ["KB_HOME", "KB_STORAGE_PATH", "KB_INDEX_STORE_TEXT", "KB_CACHE", "KB_WHO"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("KB_HOME", "KB_STORAGE_PATH", "KB_CACHE", "KB_WHO", "KB_INDEX_TOKEN", "CHROMA_API_KEY"),
+        *(f"KB_INDEX_{key.upper()}" for key in INDEX_KEYS),
+    ],
+)
 def test_every_variable_is_documented(name: str) -> None:
     assert name in words_in_code(everything())
 

@@ -421,7 +421,7 @@ class _Picky:
 
 def picky(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     plain = Generation.__init__
-    monkeypatch.setattr(Generation, "__init__", lambda self, collection: plain(self, _Picky(collection, word)))
+    monkeypatch.setattr(Generation, "__init__", lambda self, made, index: plain(self, _Picky(made, word), index))
 
 
 def nine(articles: kb.Collection) -> list[kb.Document]:

@@ -294,7 +294,7 @@ def test_faults_B1_a_job_that_could_not_even_record_its_failure_is_resumed(
         articles.import_file(rows, progress=lambda step: step.job.counts.read and full.set())
     assert (base.jobs()[0].status, articles.count()) == (JobStatus.INTERRUPTED, 65)
     full.clear()
-    assert catalog.running == set()
+    assert catalog.running == {}
     assert base.resume(base.jobs()[0].id).counts.new == 300
 
 

@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["kb.errors", "kb.failpoints"],
-    ["kb.schema", "kb.toml_tables"],
-    ["kb.import_config", "kb.model_config"],
+    ["kb.file_lock", "kb.schema", "kb.toml_tables"],
+    ["kb.import_config", "kb.index_config", "kb.model_config"],
     ["kb.config"],
     ["kb.sources", "kb.filters", "kb.chunks"],
     ["kb.embed", "kb.catalog", "kb.index"],
@@ -28,7 +28,7 @@ LAYERS = [
     ["kb.collection", "kb.jobs"],
     ["kb.opened", "kb.upkeep", "kb.cleaning"],
     ["kb.knowledge_base", "kb.first_config"],
-    ["kb.opening", "kb.model_trials", "kb.restoring"],
+    ["kb.opening", "kb.model_trials", "kb.restoring", "kb.serving"],
     ["kb.cli"],
     ["kb.__main__"],
 ]
@@ -114,7 +114,7 @@ def test_the_imports_are_seen():
     assert len(IMPORTS) > 300
     assert any(found.target == "sqlalchemy" and not found.typing for found in IMPORTS)
     assert any((i.module, i.target, i.typing) == ("kb.wiring", "kb.knowledge_base", True) for i in IMPORTS)
-    assert any(found.module == "kb.index.chroma" and found.target == "chromadb" for found in IMPORTS)
+    assert any(found.module == "kb.index.connect" and found.target == "chromadb" for found in IMPORTS)
 
 
 def test_a_module_imports_only_from_layers_below():

@@ -114,6 +114,7 @@ def test_every_error_says_how_surfaces_show_it():
         "NoKnowledgeBaseError": ("no_knowledge_base", 10, 404),
         "LockedError": ("locked", 11, 423),
         "ReadOnlyError": ("read_only", 1, 403),
+        "UnreachableError": ("unreachable", 11, 503),
         "DamagedError": ("damaged", 12, 500),
         "CatalogDamagedError": ("catalog_damaged", 12, 500),
         "MismatchError": ("mismatch", 13, 409),

@@ -134,6 +134,7 @@ from kb.catalog.origins import (
     shared_origins,
     unseen_origins,
 )
+from kb.catalog.places import FOLDER_PLACE, base_id, index_place, set_index_place
 from kb.catalog.purging import (
     UnfinishedPurge,
     count_change_everywhere,
@@ -172,11 +173,13 @@ from kb.catalog.soundness import FOREIGN, forget_closed, note_closed, was_there
 from kb.catalog.unused import Unused, delete_unused_vectors, unused_vectors
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
 from kb.catalog.walk import walk
+from kb.catalog.write_lock import Seen
 
 __all__ = [
     "ADVICE",
     "FACET_VALUES",
     "FILE_NAME",
+    "FOLDER_PLACE",
     "FOREIGN",
     "MAX_KEYS",
     "RESTORE",
@@ -213,6 +216,7 @@ __all__ = [
     "Revision",
     "Sample",
     "SavedDocument",
+    "Seen",
     "Sort",
     "Spread",
     "StoredChunk",
@@ -228,6 +232,7 @@ __all__ = [
     "add_job",
     "add_rejects",
     "all_generations",
+    "base_id",
     "blank",
     "building",
     "but_these",
@@ -282,6 +287,7 @@ __all__ = [
     "get_revisions",
     "get_vectors",
     "glance",
+    "index_place",
     "insert_documents",
     "insert_revisions",
     "insert_vectors",
@@ -344,6 +350,7 @@ __all__ = [
     "serving",
     "set_back_origins",
     "set_back_other_origins",
+    "set_index_place",
     "shared_origins",
     "stored_states",
     "summarise",

@@ -15,8 +15,9 @@ from kb.catalog.failures import ADVICE, RESTORE, translated_errors
 from kb.catalog.files import alone_in, has_tables
 from kb.catalog.migrating import checked_revision, is_current, migrate
 from kb.catalog.soundness import accept, find_damage, forget_closed, is_noted, note_damage
-from kb.catalog.write_lock import WriteLock
+from kb.catalog.write_lock import Seen, WriteLock
 from kb.errors import CatalogDamagedError, ReadOnlyError, UsageError
+from kb.file_lock import FileLock, check_process
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -44,7 +45,8 @@ class Catalog:
     Attributes:
         path: The file.
         writing: Held by a write from its first look at the stored state to its commit.
-        running: The ids of the jobs that run on it in this process.
+        seen: What the write that holds ``writing`` was decided on; None between writes.
+        running: The jobs that run on it in this process, by id, each with what shows that to other processes.
         suspended: The steps of imports that keep a transaction between them; those that ``shut`` ends.
         is_closing: Whether such imports shall end at their next step.
         is_shut: Whether it refuses everything, because the knowledge base has been closed.
@@ -59,8 +61,10 @@ class Catalog:
         self.damage = damage
         self._file = _file(path)
         self._is_noted = False
+        self._pid = os.getpid()
         self.writing = WriteLock()
-        self.running: set[str] = set()
+        self.seen: Seen | None = None
+        self.running: dict[str, FileLock] = {}
         self.suspended: weakref.WeakSet[Generator[object]] = weakref.WeakSet()
         self.is_closing = False
         self.is_shut = False
@@ -208,6 +212,7 @@ class Catalog:
         return joined if joined is not None and joined.thread == threading.get_ident() else None
 
     def _check_open(self) -> None:
+        check_process(self._pid)
         # A thread that goes on after the closing would connect anew, and write without the lock.
         if self.is_shut:
             raise UsageError("the knowledge base is closed", unchanged="nothing was done", hint="open it again")

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a write that is being decided has looked at.
+
+    Attributes:
+        collection_id: The collection.
+        change: The number of its last write; None once the transaction has begun that nobody else can write in.
+        made: Vectors that were embedded for it, by the hash of their text: another attempt needs them again.
+    """
+
+    collection_id: int
+    change: int | None
+    made: dict[bytes, Any]
 
 
 @dataclass

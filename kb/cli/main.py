@@ -54,6 +54,7 @@ COMMANDS: Final = {
     "gc": ("kb.cli.cleaning", "gc", "Delete what nobody needs any more."),
     "compact": ("kb.cli.cleaning", "compact", "Collect garbage and give the disk its room back."),
     "recover": ("kb.cli.backing", "recover", "Save what the index alone still holds."),
+    "index": ("kb.cli.indexing", "index", "Serve the vector index to several processes."),
     "config": ("kb.cli.setup", "config", "Show the settings in force."),
 }
 """By command: its module, its function, and the line that ``kb --help`` shows without importing either."""

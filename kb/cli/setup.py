@@ -256,6 +256,7 @@ def config(options: Shared) -> None:
     found: dict[str, Any] = {
         "root": str(settings.root),
         "storage": str(settings.storage),
+        "index": settings.index.place_in_words,
         "store_text": settings.store_text,
         "collections": sorted(settings.collections),
         "models": sorted(settings.models),

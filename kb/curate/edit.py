@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from kb import catalog as cat
 from kb.errors import ConflictError, NotFoundError, nearest
-from kb.write import Put, Target, put, remove
+from kb.write import Put, Target, decided, put, remove
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,10 +145,13 @@ def update(
         DocumentError: The changed document does not fit the schema; nothing was changed.
         EncoderError: The model failed; nothing was changed.
     """
-    with target.catalog.writing:
+    schema = target.collection.schema
+
+    def attempt() -> Put:
         entry = get(target.catalog, target.collection, key)
-        changed = target.collection.schema.with_changes(entry.document, changes, textual=textual, separators=separators)
-        return put(target, [changed])
+        return put(target, [schema.with_changes(entry.document, changes, textual=textual, separators=separators)])
+
+    return decided(target, attempt)
 
 
 def restore(target: Target, keys: Sequence[str], *, revision: int | None = None) -> Put:
@@ -158,10 +161,13 @@ def restore(target: Target, keys: Sequence[str], *, revision: int | None = None)
         NotFoundError: An id never existed, or has no such revision; nothing was changed.
         ConflictError: A document is not deleted, and no revision is named; nothing was changed.
     """
-    with target.catalog.writing:
+
+    def attempt() -> Put:
         with target.catalog.read() as connection:
             documents = [_past(connection, target.collection, key, revision) for key in dict.fromkeys(keys)]
         return put(target, documents, restoring=True)
+
+    return decided(target, attempt)
 
 
 def history(catalog: cat.Catalog, collection: cat.StoredCollection, key: str) -> list[HistoryEntry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kb.index.chroma import (
+    BASE,
     JITTER,
     Candidate,
     Generation,
@@ -13,6 +14,7 @@ from kb.index.chroma import (
     record_id,
 )
 from kb.index.chroma_files import damage_of, is_passing
+from kb.index.connect import OWN_KEYS, limits_of, reach
 from kb.index.filter_where import to_where
 from kb.index.leftovers import operations, orphan_segments, orphan_words, stray_generations
 from kb.index.lock import LOCK_FILE, Owner, is_held, read_owner
@@ -20,6 +22,7 @@ from kb.index.opening import Verdict
 from kb.index.ownership import Ownership
 from kb.index.quarantine import QUARANTINE, quarantine
 from kb.index.seal import FOLDER
+from kb.index.serving import Served
 from kb.index.values import field_value, index_value
 from kb.index.word_files import is_known, seal_words, word_damage
 from kb.index.word_query import WordQuery
@@ -28,9 +31,11 @@ from kb.index.word_records import WordRecord, remove_words, words_folder
 from kb.index.words import OpenWords, WordIndex, WordMatches
 
 __all__ = [
+    "BASE",
     "FOLDER",
     "JITTER",
     "LOCK_FILE",
+    "OWN_KEYS",
     "QUARANTINE",
     "WORDS_FOLDER",
     "Candidate",
@@ -40,6 +45,7 @@ __all__ = [
     "Owner",
     "Ownership",
     "Record",
+    "Served",
     "VectorIndex",
     "Verdict",
     "WordIndex",
@@ -53,10 +59,12 @@ __all__ = [
     "is_known",
     "is_passing",
     "jittered",
+    "limits_of",
     "operations",
     "orphan_segments",
     "orphan_words",
     "quarantine",
+    "reach",
     "read_owner",
     "record_id",
     "remove_words",

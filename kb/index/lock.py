@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -13,10 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from kb import file_lock
 from kb.errors import LockedError, ReadOnlyError
 
 LOCK_FILE: Final = "lock"
 OWNER_FILE: Final = "owner.json"
+SERVER_FILE: Final = "server.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +37,23 @@ class Owner:
 class Lock:
     """The lock of one storage folder, held until ``release`` or the end of the process."""
 
-    def __init__(self, storage: Path, descriptor: int) -> None:
-        """Wrap a descriptor that holds the lock; use ``acquire``."""
+    def __init__(self, storage: Path, held: file_lock.FileLock) -> None:
+        """Wrap a held lock; use ``acquire``."""
         self._storage = storage
-        self._descriptor = descriptor
+        self._held = held
         self._pid = os.getpid()
 
     @property
     def descriptor(self) -> int:
         """What holds the lock, for a child that is to hold it as well."""
-        return self._descriptor
+        return self._held.descriptor
 
     def release(self) -> None:
-        """Give the lock up. A forked child that inherited it leaves its parent's alone."""
+        """Give the lock up. A forked child has none, and leaves its parent's alone."""
         if os.getpid() == self._pid:
+            (self._storage / SERVER_FILE).unlink(missing_ok=True)
             (self._storage / OWNER_FILE).unlink(missing_ok=True)
-        os.close(self._descriptor)
+        self._held.release()
 
 
 def acquire(storage: Path) -> Lock:
@@ -63,12 +65,11 @@ def acquire(storage: Path) -> Lock:
     Raises:
         LockedError: Somebody else holds it; the message names the owner.
     """
-    descriptor = os.open(storage / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
+        held = file_lock.FileLock(storage / LOCK_FILE)
+    except BlockingIOError:
         raise locked(storage) from None
+    (storage / SERVER_FILE).unlink(missing_ok=True)  # of a server that was killed
     owner = Owner(
         os.getpid(),
         socket.gethostname(),
@@ -78,7 +79,7 @@ def acquire(storage: Path) -> Lock:
     temporary = storage / f"{OWNER_FILE}.part"
     temporary.write_text(json.dumps(asdict(owner)))
     temporary.replace(storage / OWNER_FILE)
-    return Lock(storage, descriptor)
+    return Lock(storage, held)
 
 
 def check_writable(storage: Path) -> None:
@@ -98,18 +99,7 @@ def check_writable(storage: Path) -> None:
 
 def is_held(storage: Path) -> bool:
     """Return whether somebody holds the lock at this moment. Looking disturbs nobody: it writes nothing."""
-    try:
-        descriptor = os.open(storage / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        # Shared, so that two that look do not take each other for an owner; a writer that comes meanwhile waits for it.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return file_lock.is_held(storage / LOCK_FILE)
 
 
 def read_owner(storage: Path) -> Owner | None:

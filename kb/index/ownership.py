@@ -17,6 +17,8 @@ from kb.index.lock import Lock, Owner, acquire, check_writable, is_held, read_ow
 from kb.index.opening import Verdict, open_safely
 from kb.index.quarantine import copy_aside, quarantine
 from kb.index.seal import FOLDER, break_seal, forget_stops, put_seal, why_unsafe
+from kb.index.sharing import Sharing
+from kb.index_config import IndexSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from kb.index.chroma import Generation, VectorIndex
 
+_EMBEDDED: Final = IndexSettings()
 SURVIVAL_SECONDS: Final = 60
 """A process that has used the index for so long did not end because of it."""
 
@@ -34,14 +37,18 @@ WAIT_SECONDS: Final = 0.5
 class Ownership:
     """The lock and the open index of one storage folder, each taken when it is first needed."""
 
-    def __init__(self, storage: Path, inspect: Callable[[Path, int], Verdict]) -> None:
+    def __init__(
+        self, storage: Path, inspect: Callable[[Path, int], Verdict], settings: IndexSettings = _EMBEDDED
+    ) -> None:
         """Take nothing yet.
 
         Args:
             storage: As a real path: two spellings of one folder would be two Chroma systems.
             inspect: Looks at the index of a folder in another process, which inherits the descriptor of the lock.
+            settings: Where the index is.
         """
         self._storage = storage
+        self.sharing = Sharing(storage, settings)
         self._inspect = inspect
         self._guard = threading.RLock()
         self._lock: Lock | None = None
@@ -55,8 +62,18 @@ class Ownership:
         """Whether this object holds the lock."""
         return self._lock is not None
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether a server has the index open now, so that other processes write beside this one."""
+        return self._lock is None and self.sharing.is_shared
+
+    @property
+    def is_used(self) -> bool:
+        """Whether another process holds the lock at this moment, be it to serve the index to others."""
+        return self._lock is None and is_held(self._storage)
+
     def take(self, *, wait: float = WAIT_SECONDS) -> bool:
-        """Hold the lock from now on; return whether it was taken by this call.
+        """Hold the lock from now on, where nobody shares it; return whether it was taken by this call.
 
         Args:
             wait: How many seconds to try.
@@ -70,7 +87,7 @@ class Ownership:
                 return False
             check_writable(self._storage)
             deadline = time.monotonic() + wait
-            while True:
+            while not self.is_shared:
                 try:
                     self._lock = acquire(self._storage)
                 except LockedError:
@@ -79,48 +96,98 @@ class Ownership:
                     time.sleep(0.05)
                 else:
                     return True
+            return False
+
+    def take_alone(self) -> None:
+        """Hold the lock from now on, whatever the configuration says: to change the files of the index.
+
+        Raises:
+            LockedError: Another process holds it, or serves the index to others.
+        """
+        with self._guard:
+            self.take()
+            if self._lock is None:
+                raise LockedError(
+                    "the vector index is served to several processes: its files cannot be changed meanwhile",
+                    unchanged="nothing was changed",
+                    hint='stop kb index serve first; where [index] says mode = "server", run it with '
+                    "KB_INDEX_MODE=embedded",
+                )
 
     def other_owner(self) -> Owner | None:
         """Return the other process that holds the lock at this moment, or None."""
         with self._guard:
-            if self._lock is not None or not is_held(self._storage):
+            if self._lock is not None or not is_held(self._storage) or self.is_shared:
                 return None
             return read_owner(self._storage) or Owner(0, "?", "?", "?")
 
-    def generation(self, name: str, *, created_by: dict[str, str]) -> tuple[Generation, bool]:
+    def holder(self) -> Owner | None:
+        """Return the process that holds the lock, be it to serve the index to others, or None."""
+        return read_owner(self._storage) if is_held(self._storage) else None
+
+    def existing(self, name: str, *, base: str | None = None) -> Generation | None:
+        """Return an open generation, or None where there is none; raises as ``generation``.
+
+        Args:
+            name: Of the Chroma collection.
+            base: Which knowledge base must have made it; None where there is no other.
+        """
+        with self._guard:
+            self.take()
+            if self._lock is None:
+                return self.sharing.existing(name, base=base)
+            self._forget_old_stops()
+            if name not in self._generations:
+                found = self._opened().existing(name)
+                if found is None:
+                    return None
+                self._generations[name] = found
+            return self._generations[name]
+
+    def generation(self, name: str, *, created_by: dict[str, str], anew: bool = False) -> tuple[Generation, bool]:
         """Return an open generation and whether it is new and empty, opening Chroma at the first call.
 
-        Takes the lock first. An index that was not closed in order is looked at before it is opened.
+        Takes the lock first, where nobody shares it. An index that was not closed in order is looked at before it is
+        opened.
 
         Args:
             name: Of the Chroma collection.
             created_by: Text metadata for a new one.
+            anew: Whether one that is there is replaced by an empty one.
 
         Raises:
-            LockedError: Another process holds the lock.
+            LockedError: Another process holds the lock; as UnreachableError, the server cannot be asked.
             DamagedError: Chroma cannot open its files, and they cannot be put aside.
             MismatchError: The Chroma collection was not made by kb.
         """
         with self._guard:
             self.take()
-            if self._opened_at is not None and time.monotonic() - self._opened_at > SURVIVAL_SECONDS:
-                forget_stops(self._storage)
-                self._opened_at = None
-            if name in self._generations:
+            if self._lock is None:
+                return self.sharing.generation(name, created_by=created_by, anew=anew)
+            self._forget_old_stops()
+            if name in self._generations and not anew:
                 return self._generations[name], False
-            self._generations[name], is_new = self._opened().generation(name, created_by=created_by)
+            self._generations[name], is_new = self._opened().generation(name, created_by=created_by, anew=anew)
             return self._generations[name], is_new
+
+    def _forget_old_stops(self) -> None:
+        if self._opened_at is not None and time.monotonic() - self._opened_at > SURVIVAL_SECONDS:
+            forget_stops(self._storage)
+            self._opened_at = None
 
     def generation_names(self) -> list[str]:
         """Return the names of all generations that Chroma holds, sorted; raises as ``generation``."""
         with self._guard:
-            self.take()
+            self.take_alone()
             return self._opened().names()
 
-    def drop_generation(self, name: str) -> None:
-        """Delete a generation from Chroma and from the disk; harmless when there is none. Raises as ``generation``."""
+    def drop_generation(self, name: str, *, base: str | None = None) -> None:
+        """Delete a generation from Chroma and from the disk; harmless when there is none. As ``existing``."""
         with self._guard:
             self.take()
+            if self._lock is None:
+                self.sharing.drop(name, base=base)
+                return
             self._generations.pop(name, None)
             self._opened().drop(name)
 
@@ -130,7 +197,7 @@ class Ownership:
         Raises as ``generation``.
         """
         with self._guard:
-            self.take()
+            self.take_alone()
             self._opened()
             for folder in orphan_segments(self._storage):
                 shutil.rmtree(folder)
@@ -152,6 +219,7 @@ class Ownership:
             DamagedError: It cannot be copied.
         """
         with self._guard:
+            self.take_alone()
             self._close_index()
             return copy_aside(self._storage, self._storage / FOLDER)
 
@@ -163,7 +231,7 @@ class Ownership:
             DamagedError: It cannot be moved.
         """
         with self._guard:
-            self.take()
+            self.take_alone()
             self._close_index()
             break_seal(self._storage)
             if not os.path.lexists(self._storage / FOLDER):
@@ -174,7 +242,7 @@ class Ownership:
     def blank_spare(self) -> None:
         """Close Chroma and overwrite what its files hold beyond its records; raises as ``generation``."""
         with self._guard:
-            self.take()
+            self.take_alone()
             self._close_index()
             is_sound = why_unsafe(self._storage) is None
             break_seal(self._storage)
@@ -186,6 +254,7 @@ class Ownership:
         """Close Chroma and seal what it leaves, then give up the lock."""
         with self._guard:
             try:
+                self.sharing.close()
                 self._close_index()
             finally:
                 if self._lock is not None:

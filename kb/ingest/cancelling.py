@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from kb.catalog import JobStatus, find_job, save_job
 from kb.errors import ConflictError
+from kb.file_lock import FileLock, is_held
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from kb.catalog import Catalog, Job
 
 FOLDER: Final = "cancel"
+RUNNING: Final = "running"
+"""The folder of one file for each job that runs, which its process has locked."""
+
+
+_LOOK_SECONDS: Final = 5.0  # longer than others look at it
 
 
 class StopJobError(Exception):
@@ -50,6 +56,12 @@ def forget(storage: Path, job_id: str) -> None:
     (storage / FOLDER / job_id).unlink(missing_ok=True)
 
 
+def alive(storage: Path) -> set[str]:
+    """Return the ids of the jobs that run at this moment, in whichever process."""
+    folder = storage / RUNNING
+    return {path.name for path in folder.iterdir() if is_held(path)} if folder.is_dir() else set()
+
+
 def began(catalog: Catalog, job: Job, *, is_resumed: bool) -> None:
     """Let it be known that a job runs in this process, and forget what was asked of an earlier run of it.
 
@@ -63,28 +75,32 @@ def began(catalog: Catalog, job: Job, *, is_resumed: bool) -> None:
     """
     if not job.id:
         return
-    with catalog.writing:
+    storage = catalog.path.parent
+    with catalog.writing, catalog.write() as connection:
         if is_resumed:
-            with catalog.read() as connection:
-                stored = find_job(connection, job.id, alive=set(catalog.running))
+            stored = find_job(connection, job.id, alive=alive(storage))
             if stored is None or not stored.status.is_resumable or stored.counts != job.counts:
                 raise ConflictError(
                     f"the job {job.id} has just been resumed, cancelled or undone by somebody else",
                     unchanged="nothing was imported",
                     hint=f"kb jobs show {job.id}",
                 )
-            forget(catalog.path.parent, job.id)
-        with catalog.write() as connection:
-            save_job(connection, job)
+            forget(storage, job.id)
+        save_job(connection, job)
         # Before anybody else may write: they would take it for lost.
-        catalog.running.add(job.id)
+        (storage / RUNNING).mkdir(mode=0o700, exist_ok=True)
+        catalog.running[job.id] = FileLock(storage / RUNNING / job.id, wait=_LOOK_SECONDS)
 
 
 def ended(catalog: Catalog, job: Job) -> None:
     """Let it be known that a job does not run any more, however it ended."""
     if job.id:
-        catalog.running.discard(job.id)
-        forget(catalog.path.parent, job.id)
+        storage = catalog.path.parent
+        lock = catalog.running.pop(job.id, None)
+        if lock is not None:
+            (storage / RUNNING / job.id).unlink(missing_ok=True)
+            lock.release()
+        forget(storage, job.id)
 
 
 def check(catalog: Catalog, job: Job) -> None:

@@ -14,7 +14,7 @@ from kb.ingest.batches import check_rejects, reject, write_rejects
 from kb.ingest.origins import Claim, claims, record_origins
 from kb.ingest.plan import Outcome
 from kb.ingest.state import Batch
-from kb.write import Put, put
+from kb.write import Put, decided, put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -110,21 +110,24 @@ def _write(run: Run, source: Source, batch: Batch) -> None:
         # Nothing will be kept: the rest is only read for what else is wrong.
         batch = replace(batch, read=len(batch.rejects), documents=[], rows=[])
     rendered = [schema.render(document) for document in batch.documents] if policy.source is not None else []
-    with run.target.catalog.writing:
+
+    def attempt() -> tuple[_Decided, Put]:
         with run.target.catalog.read() as connection:
             claimed = claims(run, connection, rendered) if rendered else None
-        decided = _Decided(batch.documents, claimed or [Claim.WRITE] * len(batch.documents))
+        found = _Decided(batch.documents, claimed or [Claim.WRITE] * len(batch.documents))
 
         def record(connection: Connection, outcome: Put) -> None:
             # Last of all, when the model has not failed: what was written of a batch that is divided would stay.
             write_rejects(run, source, batch)
             cat.add_rejects(connection, run.job.id, batch.rejects)
-            record_origins(run, connection, rendered, decided.claims)
-            cat.save_job(connection, _after(run, batch, decided, outcome))
+            record_origins(run, connection, rendered, found.claims)
+            cat.save_job(connection, _after(run, batch, found, outcome))
 
-        outcome = put(run.target, decided.writable(), job=run.job.id, record=record)
+        return found, put(run.target, found.writable(), job=run.job.id, record=record)
+
+    found, outcome = decided(run.target, attempt)
     # Only now: what a failed batch would have counted is not in the catalog.
-    run.job = _after(run, batch, decided, outcome)
+    run.job = _after(run, batch, found, outcome)
     if policy.atomic:
         run.kept_rejects += batch.rejects
 
@@ -135,21 +138,21 @@ def _rehearse(run: Run, batch: Batch) -> None:
     schema = run.target.collection.schema
     with run.target.catalog.read() as connection:
         rendered = [schema.render(document) for document in batch.documents]
-        decided = _Decided(batch.documents, claims(run, connection, rendered))
-    outcome = put(run.target, decided.writable(), rehearsal=rehearsal.texts)
-    run.job = _after(run, batch, decided, outcome)
+        found = _Decided(batch.documents, claims(run, connection, rendered))
+    outcome = put(run.target, found.writable(), rehearsal=rehearsal.texts)
+    run.job = _after(run, batch, found, outcome)
     if rehearsal.outcomes is not None:
         actions = iter(outcome.actions)
         rehearsal.outcomes += [
             Outcome(document.id, str(next(actions)) if claim is Claim.WRITE else str(claim))
-            for document, claim in zip(batch.documents, decided.claims, strict=True)
+            for document, claim in zip(batch.documents, found.claims, strict=True)
         ]
         rehearsal.rejects += batch.rejects
 
 
-def _after(run: Run, batch: Batch, decided: _Decided, outcome: Put) -> Job:
+def _after(run: Run, batch: Batch, found: _Decided, outcome: Put) -> Job:
     rejected = len(batch.rejects)
-    left, conflicts = decided.claims.count(Claim.LEAVE), decided.claims.count(Claim.CONFLICT)
+    left, conflicts = found.claims.count(Claim.LEAVE), found.claims.count(Claim.CONFLICT)
     counts = outcome.counts + Counts(
         read=rejected + left + conflicts, unchanged=left, conflicts=conflicts, rejected=rejected
     )

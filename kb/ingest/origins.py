@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -111,7 +112,8 @@ def remove_vanished(run: Run) -> None:
     policy, target = run.request.policy, run.target
     if policy.source is None or not policy.sync:
         return
-    with target.catalog.writing:
+    # In one transaction from the first look: other processes may be writing.
+    with target.catalog.writing, nullcontext() if run.rehearsal is not None else target.catalog.write():
         with target.catalog.read() as connection:
             gone = vanished(run, connection)
             total = cat.count_origins(connection, target.collection.id, policy.source, without=run.job.id)

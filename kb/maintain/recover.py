@@ -90,7 +90,7 @@ def recover(
 def _copied(storage: Path) -> Iterator[Path]:
     """Yield a folder with a copy of the index, made while nobody writes to it."""
     ownership = Ownership(storage, inspect)
-    ownership.take()
+    ownership.take_alone()
     try:
         with tempfile.TemporaryDirectory(prefix=".kb-recover-", dir=storage) as folder:
             shutil.copytree(storage / FOLDER, Path(folder) / FOLDER)

@@ -128,7 +128,7 @@ def _index_problems(
                 records = records_of(connection, collection, keys, store_text=store_text)
                 vectors = vectors_of(connection, collection, keys)
             expected |= {record_id(d.key, c.ordinal) for d in page if d.key not in without for c in chunks[d.seq]}
-            yield from _record_problems(name, records, vectors, index)
+            yield from _record_problems(name, index.fitted(records), vectors, index)
         if (counted := index.count()) != len(present):
             yield in_index("count", name, "", f"the vector index counts {counted:,} records and holds {len(present):,}")
         for missing in sorted(expected - present):

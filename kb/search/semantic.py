@@ -134,13 +134,15 @@ def _ask_chroma(one: Asked, wanted: Wanted) -> Found:
     """Let Chroma propose, and compare the documents that it names exactly."""
     # Opening it may find it damaged and begin a new one: whether it lacks anything is asked after that.
     generation = one.on.follow()
-    first = max(2 * wanted.limit, 20)
+    # More than it gives at once it cannot propose: what looks like its last record then would not be.
+    most = min(MANY, generation.limits.results)
+    first = min(max(2 * wanted.limit, 20), most)
     proposals = first
     while True:
         found = _propose(one, wanted, generation, proposals, None)
-        if _is_enough(wanted, found) or proposals >= min(one.chunks, MANY):
+        if _is_enough(wanted, found) or proposals >= min(one.chunks, most):
             break
-        proposals = min(8 * proposals, MANY)
+        proposals = min(8 * proposals, most)
     if _is_enough(wanted, found) or proposals >= one.chunks:
         return found
     where = None if one.query.filter is None else to_where(one.query.filter, one.on.collection.schema)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kb.write.compare import record_differences
+from kb.write.deciding import decided
 from kb.write.documents import Action, Put, add, put, remove
 from kb.write.drain import drain, records_of, vectors_of
 from kb.write.generation import Filled, Filling, PlannedDocument, fill_generation, plan_documents
@@ -25,6 +26,7 @@ __all__ = [
     "add",
     "begin_anew",
     "current_user",
+    "decided",
     "drain",
     "drain_words",
     "fill_generation",

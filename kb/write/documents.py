@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from kb import catalog as cat
 from kb.chunks import split
 from kb.errors import ConflictError, UsageError
-from kb.failpoints import failpoint
 from kb.schema import content_hash
+from kb.write.deciding import check_unmoved, decided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -113,6 +115,22 @@ def put(
     if len({r.id for r in rendered}) < len(rendered):
         twice = next(key for key, number in Counter(r.id for r in rendered).items() if number > 1)
         raise UsageError(f"the document '{twice}' is given twice", unchanged="nothing was written")
+
+    def attempt() -> Put:
+        return _put(target, rendered, job=job, restoring=restoring, record=record, rehearsal=rehearsal)
+
+    return attempt() if rehearsal is not None else decided(target, attempt)
+
+
+def _put(
+    target: Target,
+    rendered: Sequence[Rendered],
+    *,
+    job: str | None,
+    restoring: bool,
+    record: Callable[[Connection, Put], None] | None,
+    rehearsal: set[bytes] | None,
+) -> Put:
     with target.catalog.writing:
         changes, actions = _decide(target, rendered)
         texts = {_text_hash(change, chunk): chunk.embed_text for change in changes for chunk in change.chunks}
@@ -127,15 +145,12 @@ def put(
         outcome = Put(actions, len(vectors.new_hashes), divided, most)
         if changes or record is not None:
             with target.catalog.write() as connection:
+                check_unmoved(connection, target)
                 if changes:
                     cat.check_serving(connection, target.collection)
                     _write(connection, target, changes, vectors, job=job, restoring=restoring)
                 if record is not None:
                     record(connection, outcome)
-    # Inside a larger transaction nothing is committed yet; whoever began it brings the index up to date.
-    if changes and not target.catalog.is_writing:
-        failpoint("after_commit")
-        target.follow()
     return outcome
 
 
@@ -145,7 +160,8 @@ def add(target: Target, documents: Sequence[Document]) -> Put:
     Raises:
         ConflictError: One of them exists; nothing was written.
     """
-    with target.catalog.writing:
+
+    def attempt() -> Put:
         with target.catalog.read() as connection:
             states = cat.stored_states(connection, target.collection.id, [d.id for d in documents])
         if states:
@@ -155,6 +171,8 @@ def add(target: Target, documents: Sequence[Document]) -> Put:
             )
         return put(target, documents)
 
+    return decided(target, attempt)
+
 
 def remove(target: Target, keys: Sequence[str], *, job: str | None = None) -> list[str]:
     """Delete documents in one transaction and return the ids of those that existed, in the order given.
@@ -162,6 +180,10 @@ def remove(target: Target, keys: Sequence[str], *, job: str | None = None) -> li
     Their revisions stay, so that they can be restored.
     """
     wanted = list(dict.fromkeys(keys))
+    return decided(target, lambda: _remove(target, wanted, job=job))
+
+
+def _remove(target: Target, wanted: Sequence[str], *, job: str | None) -> list[str]:
     with target.catalog.writing:
         with target.catalog.read() as connection:
             states = cat.stored_states(connection, target.collection.id, wanted)
@@ -170,6 +192,7 @@ def remove(target: Target, keys: Sequence[str], *, job: str | None = None) -> li
         if not found:
             return []
         with target.catalog.write() as connection:
+            check_unmoved(connection, target)
             change = cat.next_change(connection, target.collection.id)
             at = cat.now()
             cat.insert_revisions(
@@ -186,9 +209,6 @@ def remove(target: Target, keys: Sequence[str], *, job: str | None = None) -> li
             # Before they go: it counts what a generation that does not serve holds of them.
             cat.enqueue(connection, target.collection.id, [cat.QueuedDocument(k, states[k].chunks) for k in found])
             cat.delete_documents(connection, [states[key].seq for key in found])
-    if not target.catalog.is_writing:
-        failpoint("after_commit")
-        target.follow()
     return found
 
 
@@ -240,10 +260,18 @@ def _embed(target: Target, wanted: Mapping[bytes, str]) -> _Vectors:
     known, texts = _missing(target, wanted)
     if not texts:
         return _Vectors(known, [], None)
-    from kb.embed import check_vectors
+    seen = target.catalog.seen
+    made = {} if seen is None else seen.made
+    new = {text_hash: text for text_hash, text in texts.items() if text_hash not in made}
+    if new:
+        from kb.embed import check_vectors
 
-    answer = target.encoder().encode_documents(list(texts.values()))
-    return _Vectors(known, list(texts), check_vectors(answer, len(texts), target.collection.dimension))
+        answer = target.encoder().encode_documents(list(new.values()))
+        vectors = check_vectors(answer, len(new), target.collection.dimension)
+        made.update(zip(new, vectors, strict=True))
+        if len(new) == len(texts):
+            return _Vectors(known, list(texts), vectors)
+    return _Vectors(known, list(texts), np.stack([made[text_hash] for text_hash in texts]))
 
 
 def _write(

@@ -71,24 +71,41 @@ def take_over(
     """Write some documents to the index and return those that it refused; arguments as for ``records_of``."""
     keys = [d.key for d in documents]
     with catalog.read() as connection:
-        records = records_of(connection, collection, keys, store_text=store_text, other=other)
+        made = records_of(connection, collection, keys, store_text=store_text, other=other)
+    records, objections = _acceptable(generation, generation.fitted(made))
     # Without text, an older record goes first: Chroma would keep its text beside the new vector.
-    kept = {record.id for record in records} if store_text else set()
+    kept = {record.id for record in records if record.text is not None}
     before = (record_id(d.key, chunk) for d in documents for chunk in range(d.chunks_before))
     generation.delete([name for name in before if name not in kept])
     by_document: dict[str, list[Record]] = {}
     for record in records:
         by_document.setdefault(str(record.metadata["document"]), []).append(record)
     try:
-        generation.upsert(records)
+        _upsert(generation, records)
     except DamagedError as error:
         if not generation.takes_records():
             raise
         refused = _refused(generation, by_document, list(by_document), error)
         if len(refused) == len(by_document) and generation.count() == 0:
             raise  # an empty index that takes nothing may as well be broken
-        return refused
-    return []
+        return [*objections, *refused]
+    return objections
+
+
+def _acceptable(generation: Generation, records: Sequence[Record]) -> tuple[list[Record], list[cat.Refusal]]:
+    """Return the records of the documents that the index can hold, and the refusals of the others."""
+    reasons: dict[str, str] = {}
+    for record in records:
+        reason = generation.objection(record)
+        if reason is not None:
+            reasons.setdefault(str(record.metadata["document"]), reason)
+    refused = [cat.Refusal(key, reason) for key, reason in reasons.items()]
+    return [record for record in records if record.metadata["document"] not in reasons], refused
+
+
+def _upsert(generation: Generation, records: Sequence[Record]) -> None:
+    generation.upsert([record for record in records if record.text is not None])
+    generation.upsert([record for record in records if record.text is None])
 
 
 def _refused(
@@ -103,7 +120,7 @@ def _refused(
     middle = len(keys) // 2
     for half in (keys[:middle], keys[middle:]):
         try:
-            generation.upsert([record for key in half for record in records[key]])
+            _upsert(generation, [record for key in half for record in records[key]])
         except DamagedError as again:
             found += _refused(generation, records, half, again)
     return found

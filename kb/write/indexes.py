@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from kb import __version__
 from kb import catalog as cat
 from kb.errors import DamagedError, KBError
+from kb.file_lock import Turn
 from kb.index import (
     OpenWords,
     WordIndex,
@@ -24,6 +24,7 @@ from kb.index import (
     words_folder,
 )
 from kb.write.drain import drain
+from kb.write.placing import Placing
 from kb.write.word_drain import drain_words, fill, holds_all, holds_same
 
 if TYPE_CHECKING:
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
     from kb.index import Generation, Ownership
 
 _LOG: Final = logging.getLogger("kb")
+
+DRAINING: Final = "draining"
+"""The file that the one process that writes to the indexes has locked."""
+
+WAIT_SECONDS: Final = 5.0
+"""For how long another process that does is waited for; a batch takes it less."""
 
 MOST_WAITING: Final = 5_000
 """While more documents than these wait for an index, no search and no opening lets it follow: that takes too long."""
@@ -59,14 +66,15 @@ class Indexes:
         self._ownership = ownership
         self._own = own
         self._store_text = store_text
-        self._draining = threading.RLock()
+        self._placing = Placing(ownership)
+        self._draining = Turn(storage / DRAINING, wait=WAIT_SECONDS, doing="writing to the indexes")
         self._looking = threading.RLock()
         self._words: dict[int, _Opened] = {}
         self._readers: dict[int, _Opened] = {}
         self._copies: dict[int, _Opened] = {}
 
     def vectors(self, stored: cat.StoredCollection) -> Generation:
-        """Return the open index of vectors of a collection; this process then owns it, or LockedError is raised.
+        """Return the open index of vectors; this process then owns it, unless it is shared, or LockedError is raised.
 
         Raises:
             SupersededError: Another generation of the collection serves now.
@@ -80,19 +88,12 @@ class Indexes:
         return self._generation(generation.of(stored), generation.target)
 
     def _generation(self, stored: cat.StoredCollection, target: str) -> Generation:
-        created_by = {
-            "kb:collection": stored.name,
-            "kb:model": stored.recipe.model,
-            "kb:recipe": stored.recipe.hash,
-            "kb:version": __version__,
-        }
         catalog = self._own()
-        generation, is_new = self._ownership.generation(stored.generation, created_by=created_by)
-        if is_new:
-            # Whatever became of an earlier one: the catalog has all that it takes to fill this one.
-            with catalog.write() as connection:
-                cat.enqueue_all(connection, stored.id, target)
-        return generation
+        found = self._placing.existing(catalog, stored)
+        if found is not None:
+            return found
+        with self.exclusive():
+            return self._placing.opened(catalog, stored, target)
 
     @property
     def store_text(self) -> bool:
@@ -154,6 +155,8 @@ class Indexes:
         """
         with self._own().writing, self._draining:
             catalog = self._own()
+            if self._ownership.is_shared:
+                return self._shared_words(catalog, stored)
             opened = self._words.get(stored.id)
             if opened is not None and opened.language == stored.language:
                 try:
@@ -162,6 +165,14 @@ class Indexes:
                     self._let_go(stored.id)  # its files may have been taken away: looked at anew
             index = self._found_words(catalog, stored) or self._new_words(catalog, stored)
             self._words[stored.id] = _Opened(index, stored.language)
+        return index
+
+    def _shared_words(self, catalog: cat.Catalog, stored: cat.StoredCollection) -> WordIndex:
+        """Let an index follow to which other processes write, too: opened for this, and given up again."""
+        if stored.id in self._words:  # from when this process had it to itself
+            self._let_go(stored.id)
+        index = self._found_words(catalog, stored) or self._new_words(catalog, stored)
+        index.close()
         return index
 
     def words(
@@ -182,7 +193,8 @@ class Indexes:
             owner = self._ownership.other_owner()
             if not behind:
                 try:
-                    return OpenWords(self._read_only(stored, connection, check=owner is None), None)
+                    alone = owner is None and not self._ownership.is_shared
+                    return OpenWords(self._read_only(stored, connection, check=alone), None)
                 except DamagedError:
                     if owner is not None:
                         raise
@@ -200,7 +212,7 @@ class Indexes:
     def drop_generation(self, name: str) -> None:
         """Delete a generation from Chroma; the catalog knows it no more. Raises as ``vectors``."""
         with self.exclusive():
-            self._ownership.drop_generation(name)
+            self._ownership.drop_generation(name, base=self._placing.base(self._own()))
 
     @property
     def ownership(self) -> Ownership:
@@ -237,7 +249,7 @@ class Indexes:
 
     def close(self) -> None:
         """Close everything, then give up the lock."""
-        with self._draining:  # a thread may be writing
+        with self._draining.thread:  # one may be writing
             try:
                 for collection_id in list(self._words):
                     self._let_go(collection_id)

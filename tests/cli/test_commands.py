@@ -684,6 +684,7 @@ def test_collections_models_stats_verify_and_config(cli: Run, home: Path, filled
     assert json.loads(cli("config", "--format", "json").out) == {
         "root": str(home),
         "storage": str(home / ".kb"),
+        "index": "embedded",
         "store_text": True,
         "collections": ["articles"],
         "models": [],
