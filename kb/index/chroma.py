@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from kb.errors import DamagedError, MismatchError
+from kb.index.chroma_files import is_passing
 from kb.index.connect import OWN, away, open_folder, open_server
 from kb.index.seal import FOLDER
 
@@ -41,6 +42,8 @@ _HNSW: Final[dict[str, str | int]] = {
     "max_neighbors": 16,
     "sync_threshold": 5_000,
 }
+
+_UNCHANGED: Final = "the catalog, which holds every document and vector, is untouched"
 
 MetadataValue: TypeAlias = str | int | float | bool | list[str] | list[int] | list[float] | list[bool]
 
@@ -106,7 +109,7 @@ def _translated(what: str) -> Iterator[None]:
             raise gone from None
         raise DamagedError(
             f"the vector index cannot be {what}: {type(error).__name__}: {error}",
-            unchanged="the catalog, which holds every document and vector, is untouched",
+            unchanged=_UNCHANGED,
             hint="kb rebuild builds it again from the catalog",
         ) from error
 
@@ -130,14 +133,25 @@ class Generation:
         self._collection = collection
         self.limits = limits
         self.has_failed = False
+        self._obstacle: str | None = None
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
+        if self._obstacle is not None:
+            # After such an error chromadb keeps a transaction open, and its next write waits for it without end.
+            raise DamagedError(
+                f"the vector index is not {what}: {self._obstacle}",
+                unchanged=_UNCHANGED,
+                hint="free the way, and open the knowledge base anew",
+            )
         try:
             with _translated(what):
                 yield
-        except DamagedError:
+        except DamagedError as error:
             self.has_failed = True
+            # What went wrong while it took over its own log, it does not tell.
+            if is_passing(error) or "Error in compaction" in str(error):
+                self._obstacle = str(error)
             raise
 
     @property

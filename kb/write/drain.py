@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from kb import catalog as cat
 from kb.errors import DamagedError
 from kb.failpoints import failpoint
-from kb.index import Record, index_value, jittered, record_id
+from kb.index import Record, index_value, is_passing, jittered, record_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -83,7 +83,8 @@ def take_over(
     try:
         _upsert(generation, records)
     except DamagedError as error:
-        if not generation.takes_records():
+        # A full disk is not the fault of a document: halving would refuse them one by one, and go on for hours.
+        if is_passing(error) or not generation.takes_records():
             raise
         refused = _refused(generation, by_document, list(by_document), error)
         if len(refused) == len(by_document) and generation.count() == 0:

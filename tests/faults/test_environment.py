@@ -132,21 +132,21 @@ def mount() -> Iterator[Callable[..., None]]:
 def test_faults_B2_a_full_disk_under_the_index_leaves_exact_answers(
     stored: Path, tmp_path: Path, run_kb: Callable[..., Ran], mount: Callable[..., None]
 ) -> None:
-    folder = stored / ".kb" / FOLDER
-    kept = tmp_path / "kept"
-    shutil.move(folder, kept)
-    folder.mkdir()
-    mount(folder, "-t", "tmpfs", "-o", "size=3m,mode=700", "tmpfs")
-    shutil.copytree(kept, folder, dirs_exist_ok=True)
+    folder, small = stored / ".kb" / FOLDER, tmp_path / "small"
+    small.mkdir()
+    mount(small, "-t", "tmpfs", "-o", "size=3m,mode=700", "tmpfs")
+    shutil.move(folder, small / FOLDER)
+    folder.symlink_to(small / FOLDER)  # only the disk of the index is full
     rows = tmp_path / "in.jsonl"
     rows.write_text(
         "".join(json.dumps(article(f"b{n}", body=f"unique{n} " + "word " * 200)) + "\n" for n in range(600))
     )
     ran = run_kb("import", str(rows), "--format", "json")
     assert (ran.code, json.loads(ran.out)["new"], "Traceback" in ran.err) == (0, 600, False), ran.err
-    answer = json.loads(run_kb("search", "unique599", "-k", "1", "--mode", "semantic", "--format", "json").out)
-    assert [hit["id"] for hit in answer["hits"]] == ["b599"]
-    mount(folder, "-o", "remount,size=200m")
+    text = json.loads(run_kb("get", "b599").out)["text"]
+    answer = json.loads(run_kb("search", text, "-k", "1", "--mode", "semantic", "--format", "json").out)
+    assert [(hit["id"], hit["score"]) for hit in answer["hits"]] == [("b599", 1.0)]
+    mount(small, "-o", "remount,size=200m")
     assert run_kb("verify", "--full").code == 0
 
 
