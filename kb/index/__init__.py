@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from kb.index.chroma import (
-    BASE,
-    JITTER,
-    Candidate,
-    Generation,
-    MetadataValue,
-    Record,
-    VectorIndex,
-    jittered,
-    record_id,
-)
+from kb.index.chroma import BASE, Generation, VectorIndex
 from kb.index.chroma_files import damage_of, is_passing
 from kb.index.connect import OWN_KEYS, limits_of, reach
 from kb.index.filter_where import to_where
@@ -21,6 +11,7 @@ from kb.index.lock import LOCK_FILE, Owner, is_held, read_owner
 from kb.index.opening import Verdict
 from kb.index.ownership import Ownership
 from kb.index.quarantine import QUARANTINE, quarantine
+from kb.index.records import JITTER, Candidate, MetadataValue, Record, jittered, record_id
 from kb.index.seal import FOLDER
 from kb.index.serving import Served
 from kb.index.values import field_value, index_value

@@ -6,19 +6,19 @@ keeps its calls below the sizes at which chromadb raises.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import sqlite3
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from kb.errors import DamagedError, MismatchError
 from kb.index.chroma_files import is_passing
 from kb.index.connect import OWN, away, open_folder, open_server
+from kb.index.records import Candidate, Record, candidate
 from kb.index.seal import FOLDER
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _DATABASE: Final = "chroma.sqlite3"
 BASE: Final = "kb:base"
 """What a collection on a server of several knowledge bases says whose it is."""
 
-JITTER: Final = 1e-3
 _HNSW: Final[dict[str, str | int]] = {
     "space": "cosine",
     "ef_construction": 100,
@@ -44,57 +43,6 @@ _HNSW: Final[dict[str, str | int]] = {
 }
 
 _UNCHANGED: Final = "the catalog, which holds every document and vector, is untouched"
-
-MetadataValue: TypeAlias = str | int | float | bool | list[str] | list[int] | list[float] | list[bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What Chroma holds of one chunk.
-
-    Attributes:
-        id: The document's id, ``#`` and the chunk's number.
-        vector: Unit length, shape (dimension,), float32.
-        text: The chunk's text, or None where the index keeps no text.
-        metadata: The typed fields by name. None takes a value away that an older version may have: Chroma merges
-            metadata when it replaces a record.
-    """
-
-    id: str
-    vector: np.ndarray
-    text: str | None
-    metadata: Mapping[str, MetadataValue | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One record that Chroma proposes.
-
-    Attributes:
-        document: The document's id.
-        chunk: The chunk's number.
-        score: Its cosine by the index's own copy of the vector: good enough to know how far the proposals reach.
-    """
-
-    document: str
-    chunk: int
-    score: float
-
-
-def record_id(key: str, chunk: int) -> str:
-    """Return the id of a chunk's record; the last ``#`` divides it, whatever the document's id holds."""
-    return f"{key}#{chunk}"
-
-
-def jittered(vector: np.ndarray, record: str) -> np.ndarray:
-    """Return the vector moved by 0.001 in a direction that depends on the record alone, unit length again.
-
-    Many records with one and the same vector make HNSW lose others. Scores never come from these copies.
-    """
-    seed = int.from_bytes(hashlib.blake2b(record.encode(), digest_size=8).digest(), "little")
-    noise = np.random.default_rng(seed).standard_normal(vector.shape).astype(np.float32)
-    moved = vector + noise * np.float32(JITTER / np.linalg.norm(noise))
-    return np.asarray(moved / np.linalg.norm(moved), dtype=np.float32)
 
 
 @contextmanager
@@ -214,7 +162,7 @@ class Generation:
                 include=["distances"],
             )
         return [
-            _candidate(record, 1 - distance)
+            candidate(record, 1 - distance)
             for record, distance in zip(answer["ids"][0], answer["distances"][0], strict=True)
         ]
 
@@ -270,11 +218,6 @@ class Generation:
     @property
     def _page(self) -> int:
         return min(self.limits.records, self.limits.results)
-
-
-def _candidate(record: str, score: float) -> Candidate:
-    key, _, chunk = record.rpartition("#")
-    return Candidate(key, int(chunk), score)
 
 
 class VectorIndex:

@@ -16,7 +16,7 @@ from kb.index.leftovers import orphan_segments
 from kb.index.lock import Lock, Owner, acquire, check_writable, is_held, read_owner
 from kb.index.opening import Verdict, open_safely
 from kb.index.quarantine import copy_aside, quarantine
-from kb.index.seal import FOLDER, break_seal, forget_stops, put_seal, why_unsafe
+from kb.index.seal import FOLDER, break_seal, forget_stops, put_seal
 from kb.index.sharing import Sharing
 from kb.index_config import IndexSettings
 
@@ -56,6 +56,7 @@ class Ownership:
         self._generations: dict[str, Generation] = {}
         self._opened_at: float | None = None
         self._pid = os.getpid()
+        self._is_blanking = False
 
     @property
     def is_owner(self) -> bool:
@@ -240,15 +241,15 @@ class Ownership:
             return quarantine(self._storage, self._storage / FOLDER)
 
     def blank_spare(self) -> None:
-        """Close Chroma and overwrite what its files hold beyond its records; raises as ``generation``."""
+        """Overwrite what Chroma's files hold beyond its records, now and whenever this process closes it.
+
+        It writes memory as it finds it, in which there may still be what has been purged; raises as ``generation``.
+        """
         with self._guard:
             self.take_alone()
+            self._is_blanking = True
+            self._opened()
             self._close_index()
-            is_sound = why_unsafe(self._storage) is None
-            break_seal(self._storage)
-            blank_spare(self._storage / FOLDER)
-            if is_sound:
-                put_seal(self._storage)
 
     def close(self) -> None:
         """Close Chroma and seal what it leaves, then give up the lock."""
@@ -269,6 +270,8 @@ class Ownership:
         has_failed = any(generation.has_failed for generation in self._generations.values())
         self._generations.clear()
         index.close()
+        if self._is_blanking:
+            blank_spare(self._storage / FOLDER)
         if not has_failed:
             with contextlib.suppress(OSError):  # without a seal it is looked at as well
                 put_seal(self._storage)
