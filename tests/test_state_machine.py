@@ -29,9 +29,9 @@ from kb.errors import ConflictError, NotFoundError
 from kb.filters import check, matches, parse
 from tests.conftest import CONFIG, FakeEncoder, article
 
-EXAMPLES: Final = 120 if os.environ.get("KB_SOAK") else 12
+EXAMPLES: Final = 90 if os.environ.get("KB_SOAK") else 9
 STEPS: Final = 25
-OPERATIONS: Final = 20_000 * EXAMPLES // 12
+OPERATIONS: Final = 20_000 * EXAMPLES // 9
 
 NAMES: Final = [f"k{number}" for number in range(16)]
 WORDS: Final = ["apple", "pear", "plum", "fig"]
@@ -289,7 +289,7 @@ class KnowledgeBaseMachine(RuleBasedStateMachine):
             where = rng.choice([None, *WHERE])
             self.search(self.body(rng), where, rng.choice([1, 3, 10]), rng.choice([None, 0.0, 0.5]))
             self.search_words(self.body(rng), where, rng.choice(MODES[1:]))
-        for _ in range(2):
+        for _ in range(4):
             for key in NAMES:
                 self.read(key)
         self.holds_what_it_should()
