@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.faults.worker import make_root
 
-KILLS: Final = int(os.environ.get("KB_KILLS", "25"))
+KILLS: Final = int(os.environ.get("KB_KILLS", "500" if os.environ.get("KB_SOAK") else "12"))
 LONGEST: Final = 120
 
 

@@ -77,7 +77,7 @@ def answers(root: Path) -> list[Any]:
 
 @pytest.mark.parametrize("queued", [False, True], ids=["closed", "killed"])
 @pytest.mark.parametrize("revision", legacy.REVISIONS)
-def test_faults_D1_a_catalog_of_an_earlier_release_equals_a_fresh_import(
+def test_faults_D1_D9_a_catalog_of_an_earlier_release_equals_a_fresh_import(
     tmp_path: Path, fresh: Path, revision: str, queued: bool
 ) -> None:
     root = base_in(tmp_path / "base")
