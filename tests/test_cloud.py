@@ -29,7 +29,16 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number = int(probe.getsockname()[1])
-    program = [sys.executable, "-m", "kb.index.run_chroma", str(os.getpid()), str(folder), "127.0.0.1", str(number)]
+    program = [
+        sys.executable,
+        "-m",
+        "kb.child",
+        str(os.getpid()),
+        "kb.index.run_chroma",
+        str(folder),
+        "127.0.0.1",
+        str(number),
+    ]
     process = subprocess.Popen(
         program,
         stdout=subprocess.DEVNULL,

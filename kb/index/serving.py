@@ -127,7 +127,7 @@ def _start(storage: Path, lock: Lock, port: int) -> subprocess.Popen[bytes]:
     with (storage / LOG_FILE).open("wb") as log:
         # In a session of its own: Ctrl-C is for this process, which then stops the child in order.
         return subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "kb.index.run_chroma", str(os.getpid()), str(folder), HOST, str(port)],
+            [sys.executable, "-m", "kb.child", str(os.getpid()), "kb.index.run_chroma", str(folder), HOST, str(port)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -27,7 +27,7 @@ def inspect(storage: Path, lock: int) -> Verdict:
     package = Path(__file__).parents[2]
     path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH", ""))))
     # Without the folder that the command was started in: anything may lie there.
-    command = [sys.executable, "-P", "-m", "kb.write.preflight", str(storage)]
+    command = [sys.executable, "-P", "-m", "kb.child", str(os.getpid()), "kb.write.preflight", str(storage)]
     limit = SECONDS + _bytes(storage / FOLDER) / BYTES_A_SECOND
     try:
         done = subprocess.run(  # noqa: S603 - our own module

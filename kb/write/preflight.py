@@ -1,14 +1,12 @@
 """Looks at a vector index that was not closed in order: in a process of its own, which it may crash or keep busy.
 
-``python -m kb.write.preflight STORAGE`` prints what it has found as one JSON object on its last line.
+``kb.child`` runs it with STORAGE as its argument; it prints what it has found as one JSON object on its last line.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import resource
-import signal
 import sqlite3
 import sys
 from dataclasses import asdict, replace
@@ -36,8 +34,6 @@ SAMPLE: Final = 300
 FOUND: Final = 0.95
 SAME_PLACE: Final = 0.998
 """The least cosine of what is found: of equal vectors any will do, and copies differ by their jitter."""
-
-_SET_DEATH_SIGNAL: Final = 1
 
 
 def look(storage: Path) -> Verdict:
@@ -124,8 +120,7 @@ def _lost(generation: Generation, present: Sequence[str]) -> str | None:
 
 def main() -> None:
     """Look at the index of the folder that is named as the first argument."""
-    # Whoever asked is gone: nobody may have the index open without the lock. And no core file where it crashes.
-    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    # No core file where it crashes.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     print(json.dumps(asdict(look(Path(sys.argv[1])))))
 
