@@ -84,8 +84,14 @@ def lines(text: str) -> list[Any]:
 
 JOB_COMMANDS = ["list", "show", "rejects", "resume", "cancel", "undo"]
 COMMANDS = [
-    *(name for name in main.COMMANDS if name != "bench"),
+    *(name for name in main.COMMANDS if name not in ("bench", "index")),
     "bench index",
+    "index serve",
+    "index status",
+    "backup create",
+    "backup restore",
+    "backup verify",
+    "collections delete",
     *(f"jobs {verb}" for verb in JOB_COMMANDS),
 ]
 
