@@ -886,7 +886,7 @@ def test_damage_is_exit_12(cli: Run, home: Path, filled: object) -> None:
     ran = cli("verify", "--full", "--format", "json")
     assert ran.code == 12
     assert [problem["code"] for problem in json.loads(ran.out) if problem["id"] == "a1"]
-    assert {"code", "collection", "id", "message"} == set(json.loads(ran.out)[0])
+    assert {"code", "collection", "id", "message", "command"} == set(json.loads(ran.out)[0])
 
 
 def test_faults_D7_another_model_in_the_configuration_is_refused(cli: Run, home: Path, filled: object) -> None:
