@@ -385,3 +385,41 @@ def test_the_indexes_of_one_collection_are_removed_but_one(tmp_path):
     assert sorted(path.name for path in (tmp_path / "words").iterdir()) == ["1-french", "11-english"]
     remove_words(tmp_path, 1)
     assert [path.name for path in (tmp_path / "words").iterdir()] == ["11-english"]
+
+
+def test_faults_A2_what_a_commit_that_was_killed_has_left_is_no_hindrance(tmp_path):
+    folder = tmp_path / "words"
+    index = WordIndex(folder, "none", create=True)
+    index.replace(records({n: f"apple {n}" for n in range(1, 20)}), ())
+    index.close()
+    before, known = tmp_path / "before", set(folder.iterdir())
+    shutil.copytree(folder, before)
+    index = WordIndex(folder, "none")
+    index.replace(records({3: "pear"}), ["a3"])
+    index.close()
+    left = [path for path in folder.iterdir() if path not in known and path.suffix == ".del"]
+    assert left, "a deletion is a file of its own"
+    for path in left:
+        shutil.copy(path, before)
+    shutil.copy(folder / ".managed.json", before)
+    (before / ".tmpAbC").write_text("half of it")
+    index = WordIndex(before, "none")
+    index.replace(records({3: "plum"}), ["a3"])
+    assert found(index, "plum") == [3]
+    assert not (before / ".tmpAbC").exists()
+    index.close()
+
+
+def test_an_index_that_failed_once_is_written_to_again(tmp_path):
+    index = WordIndex(tmp_path / "words", "none", create=True)
+
+    def broken() -> Iterator[WordRecord]:
+        yield from records({1: "apple"})
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError) as caught:
+        index.replace(broken(), ())
+    index.replace(records({2: "pear"}), ())  # while the error, and with it the writer that failed, is still there
+    assert "no more" in str(caught.value)
+    assert (found(index, "apple"), found(index, "pear")) == ([], [2])
+    index.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -91,6 +91,7 @@ class WordIndex:
 
         self._analyser = analyser(language)
         self._schema = schema()
+        self._folder = folder
         self._guard = threading.RLock()
         self._writer: tantivy.IndexWriter | None = None
         self._boosts: dict[str, float] = {}
@@ -255,18 +256,32 @@ class WordIndex:
     @contextmanager
     def _writing(self) -> Iterator[Any]:
         with self._guard, _translated("written"):
-            if self._writer is None:
-                # One thread: the same writes make the same index.
-                self._writer = self._index.writer(WRITER_BYTES, 1)
-            writer = self._writer
+            writer = self._writer = self._writer or self._new_writer()
             try:
                 yield writer
                 writer.commit()
             except BaseException:  # half of it must not go with the next commit; raised again
                 self._writer = None
-                writer.rollback()
+                with suppress(Exception):
+                    writer.rollback()
+                with suppress(Exception):  # gives its lock back: the error that is raised keeps the writer alive
+                    writer.wait_merging_threads()
                 raise
             self.refresh()
+
+    def _new_writer(self) -> Any:
+        """Return the one writer of the index, after clearing away what a killed one has left.
+
+        A kill in the middle of a commit leaves files that no segment knows. The next commit has the same number, and
+        cannot make a file of the same name.
+        """
+        # One thread: the same writes make the same index.
+        writer = self._index.writer(WRITER_BYTES, 1)
+        writer.garbage_collect_files()
+        if self._folder is not None:
+            for path in self._folder.glob(".tmp*"):
+                path.unlink(missing_ok=True)
+        return writer
 
     def _newest(self) -> int:
         """Return the highest row number in the index."""
