@@ -22,7 +22,6 @@ def verify(
 ) -> Iterator[Problem]:
     """Yield every difference; see ``KnowledgeBase.verify``."""
     from kb.maintain import damage_problems, look_through, readable_collections
-    from kb.maintain import verify as compare
 
     catalog = base.catalog
     if catalog is not None and base.damage is not None:
@@ -37,9 +36,26 @@ def verify(
     chosen = _chosen(base, collection)
     if base.catalog is None:
         return
+    is_sound = True
+    for problem in _problems(base, chosen, full=full, on_note=on_note):
+        is_sound = False
+        yield problem
+    # Only where writing would have been possible: a damaged catalog is not written to.
+    if chosen and is_sound and collection is None and base.catalog.damage is None:
+        with base.catalog.write() as connection:
+            cat.note_verified(connection)
+
+
+def _problems(
+    base: KnowledgeBase, chosen: list[StoredCollection], *, full: bool, on_note: Callable[[str], None] | None
+) -> Iterator[Problem]:
+    from kb.maintain import verify as compare
+
+    catalog = base.catalog
+    assert catalog is not None  # else there is nothing to look at
     for stored in chosen:
         yield from _model_problems(base, stored, on_note)
-    yield from compare(base.catalog, chosen, base.indexes, store_text=base.settings.store_text, full=full)
+    yield from compare(catalog, chosen, base.indexes, store_text=base.settings.store_text, full=full)
 
 
 def _model_problems(

@@ -18,6 +18,7 @@ from kb import catalog as cat
 from kb.errors import LimitError, MismatchError
 from kb.index.connect import CLOUD
 from kb.index.serving import answers
+from kb.restoring import restore
 from kb.search import semantic
 from tests.conftest import CONFIG, ROOT, FakeEncoder, make
 
@@ -231,3 +232,43 @@ def test_an_index_that_another_one_has_been_fed_instead_of_is_made_anew(root: Pa
             with base.catalog.read() as connection:  # type: ignore[union-attr]
                 place = cat.index_place(connection, base.stored_collections()[0].generation)
             assert (place == cat.FOLDER_PLACE) is (text == here)
+
+
+def test_a_restored_backup_does_not_write_into_the_collections_of_the_original(
+    root: Path, encoder: FakeEncoder, tmp_path: Path
+) -> None:
+    with kb.open(root, encoders={"fake": encoder}) as base:
+        collection = base.collection()
+        collection.upsert(make(collection, "a1"), make(collection, "a2"))
+        assert list(base.verify(full=True)) == []
+        backed = base.back_up("one")
+    restore(backed.path, tmp_path / "new")
+    with kb.open(tmp_path / "new", encoders={"fake": encoder}) as base:
+        base.collection().delete("a1")
+        with pytest.raises(MismatchError, match="was made by another knowledge base or program$"):
+            base.follow(base.stored_collections()[0])
+        assert [hit.id for hit in base.collection().search("article")] == ["a2"]
+    with kb.open(root, encoders={"fake": encoder}) as base:
+        assert list(base.verify(full=True)) == []
+
+
+def test_an_index_on_a_server_is_rebuilt_there(root: Path, encoder: FakeEncoder) -> None:
+    with kb.open(root, encoders={"fake": encoder}) as base:
+        collection = base.collection()
+        collection.upsert(make(collection, "a1"), make(collection, "a2"))
+        base.follow(base.stored_collections()[0]).delete(["a1#0"])
+        assert [problem.id for problem in base.verify()] == ["a1#0"]
+        base.rebuild()
+        assert list(base.verify(full=True)) == []
+
+
+def test_a_purge_of_an_index_on_a_server_leaves_none_of_its_records(root: Path, encoder: FakeEncoder) -> None:
+    with kb.open(root, encoders={"fake": encoder}) as base:
+        collection = base.collection()
+        collection.upsert(make(collection, "a1"), make(collection, "a2"))
+        collection.delete("a1")
+        base.purge(base.plan_purge("a1"))
+        assert base.follow(base.stored_collections()[0]).ids() == {"a2#0"}
+        assert list(base.verify(full=True)) == []
+    with kb.open(root, encoders={"fake": encoder}) as base:
+        assert base.plan_purge().unfinished is None

@@ -14,7 +14,7 @@ from kb.catalog import RESTORE
 from kb.config import load_settings
 from kb.errors import ConflictError, LockedError, NotFoundError, UsageError
 from kb.maintain import Recovered, recover
-from tests.conftest import CONFIG, FakeEncoder, Ran, make
+from tests.conftest import CONFIG, ROOT, FakeEncoder, Ran, make
 
 
 @pytest.fixture
@@ -116,3 +116,22 @@ def test_an_index_in_use_is_not_copied(root: Path, tmp_path: Path, encoder: Fake
         base.collection("articles").upsert(make(base.collection("articles")))
         with pytest.raises(LockedError):
             rescue(root, tmp_path / "x.jsonl")
+
+
+def test_faults_A20_an_index_that_ends_the_process_does_not_end_the_one_that_recovers(
+    bereft: Path, tmp_path: Path, run_kb: Callable[..., Ran]
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "if 'kb.write.preflight' in ' '.join(sys.orig_argv):\n"
+        "    os.kill(os.getpid(), signal.SIGSEGV)\n"
+    )
+    before = contents(bereft / ".kb" / "chroma")
+    ran = run_kb("recover", "--from-index", str(tmp_path / "out.jsonl"), PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert ran.code == 12
+    assert ran.err.splitlines()[:2] == [
+        "error: the index cannot be read: reading it ends the process with SIGSEGV",
+        "  nothing was written; the index was left as it is",
+    ]
+    assert contents(bereft / ".kb" / "chroma") == before
+    assert not (tmp_path / "out.jsonl").exists()

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import kb
+from kb import catalog as cat
 from kb.catalog import JobStatus
 from kb.errors import EncoderError, LimitError, ModelMismatchError
 from kb.reembedding import ReembedRequest
@@ -179,6 +180,7 @@ READER = """
 import json, sys
 from pathlib import Path
 import kb
+from kb import catalog as cat
 with kb.open(sys.argv[1]) as base:
     articles = base.collection("articles")
     while True:
@@ -349,3 +351,47 @@ def test_faults_B4_a_generation_that_would_not_fit_is_refused_with_numbers(base,
     assert [one.generation.name for one in filled.generations()] == ["articles-g1"]
     assert [job.kind for job in base.jobs()] == []
     assert other.texts == []
+
+
+def space_counts(base):
+    with base.catalog.read() as connection:
+        return connection.exec_driver_sql("SELECT count(*) FROM vectors").scalar_one()
+
+
+def test_garbage_keeps_the_vectors_of_a_generation_that_is_not_complete(base, filled, other):
+    plain = other.encode_documents
+    calls = []
+
+    def stopping(texts):
+        calls.append(len(texts))
+        if len(calls) == 2:
+            raise EncoderError("the model has stopped")
+        return plain(texts)
+
+    other.encode_documents = stopping
+    with pytest.raises(EncoderError, match="the model has stopped"):
+        filled.reembed(ReembedRequest(model="other", max_rate=20))
+    assert space_counts(base) == 60
+    assert base.plan_gc().vectors == 0
+    base.compact(base.plan_compact())
+    assert filled.reembed().counts.embedded == 40
+    assert calls == [20, 20, 20]
+
+
+def test_vectors_that_a_purge_takes_from_a_build_are_made_again(base, filled, other):
+    filled.delete("a39")
+    plain = other.encode_documents
+    calls = []
+
+    def purging(texts):
+        calls.append(len(texts))
+        if len(calls) == 2:
+            with base.catalog.write() as connection:
+                cat.delete_unused_vectors(connection, all_of_them=True)
+        return plain(texts)
+
+    other.encode_documents = purging
+    assert filled.reembed(ReembedRequest(model="other", max_rate=20)).counts.read == 39
+    assert calls == [20, 19, 20]
+    filled.promote()
+    assert list(base.verify(full=True)) == []

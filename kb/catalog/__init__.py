@@ -57,6 +57,7 @@ from kb.catalog.files import (
     FILE_NAME,
     CatalogSummary,
     CollectionCounts,
+    become_another,
     copy_catalog,
     integrity,
     move_rejects,
@@ -134,7 +135,7 @@ from kb.catalog.origins import (
     shared_origins,
     unseen_origins,
 )
-from kb.catalog.places import FOLDER_PLACE, base_id, index_place, set_index_place
+from kb.catalog.places import FOLDER_PLACE, LAST_VERIFY, base_id, index_place, note_verified, set_index_place
 from kb.catalog.purging import (
     UnfinishedPurge,
     count_change_everywhere,
@@ -169,6 +170,7 @@ from kb.catalog.removal import delete_collection, generation_names, reject_files
 from kb.catalog.rewriting import free_bytes, rewrite
 from kb.catalog.salvage import SavedDocument, expected_documents, saved_documents, table_problems
 from kb.catalog.samples import Sample, draw_sample, find_sample, save_sample
+from kb.catalog.sent import has_late, note_sent, put_sent, requeue_late
 from kb.catalog.soundness import FOREIGN, forget_closed, note_closed, was_there
 from kb.catalog.unused import Unused, delete_unused_vectors, unused_vectors
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
@@ -181,6 +183,7 @@ __all__ = [
     "FILE_NAME",
     "FOLDER_PLACE",
     "FOREIGN",
+    "LAST_VERIFY",
     "MAX_KEYS",
     "RESTORE",
     "TARGETS",
@@ -233,6 +236,7 @@ __all__ = [
     "add_rejects",
     "all_generations",
     "base_id",
+    "become_another",
     "blank",
     "building",
     "but_these",
@@ -287,6 +291,7 @@ __all__ = [
     "get_revisions",
     "get_vectors",
     "glance",
+    "has_late",
     "index_place",
     "insert_documents",
     "insert_revisions",
@@ -312,6 +317,8 @@ __all__ = [
     "note_closed",
     "note_origins",
     "note_purge",
+    "note_sent",
+    "note_verified",
     "now",
     "oldest",
     "only_these",
@@ -325,6 +332,7 @@ __all__ = [
     "pending",
     "promote",
     "purge_documents",
+    "put_sent",
     "queued_keys",
     "quotations",
     "refusal",
@@ -335,6 +343,7 @@ __all__ = [
     "replace_chunks",
     "replace_other",
     "replace_schema",
+    "requeue_late",
     "retired",
     "rewrite",
     "save_calibration",

@@ -189,6 +189,22 @@ def move_rejects(path: Path, folder: Path) -> None:
         connection.commit()
 
 
+def become_another(path: Path) -> None:
+    """Let a catalog that has been copied elsewhere be a knowledge base of its own: no index was fed by it yet.
+
+    Otherwise it would take the collections of the original on a server for its own.
+
+    Args:
+        path: The copy; nobody else has it open.
+    """
+    with translated_errors(path), closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "DELETE FROM catalog_info WHERE name IN ('base', 'last_verify')"
+            " OR name LIKE 'place:%' OR name LIKE 'sent:%'"
+        )
+        connection.commit()
+
+
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Wait until no other process makes or migrates a catalog in the folder."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert
 
+from kb.catalog.engine import now
 from kb.catalog.tables import catalog_info
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ FOLDER_PLACE: Final = "folder"
 """The index in the folder of the knowledge base, whoever has it open; where nothing is noted, it is that one."""
 
 _BASE: Final = "base"
+
+LAST_VERIFY: Final = "last_verify"
+"""The row of ``catalog_info`` with the time of the last ``kb verify`` of all collections that found no difference."""
 
 
 def base_id(connection: Connection) -> str:
@@ -38,6 +42,13 @@ def set_index_place(connection: Connection, generation: str, place: str) -> None
     """Note which index the queue of a generation feeds from now on."""
     noted = insert(catalog_info).values(name=_place(generation), value=place)
     connection.execute(noted.on_conflict_do_update(index_elements=["name"], set_={"value": place}))
+
+
+def note_verified(connection: Connection) -> None:
+    """Note that everything was looked at just now, and no difference was found."""
+    noted, at = insert(catalog_info), now()
+    noted = noted.values(name=LAST_VERIFY, value=at).on_conflict_do_update(index_elements=["name"], set_={"value": at})
+    connection.execute(noted)
 
 
 def _place(generation: str) -> str:

@@ -73,8 +73,11 @@ class Generation:
 
     Attributes:
         has_failed: Whether chromadb has raised: then the index is looked at before it is opened again.
+        is_shared: Whether a server has it open, to which other processes write as well.
         limits: What it takes and gives in one call.
     """
+
+    is_shared = False
 
     def __init__(self, collection: Any, limits: Limits = OWN) -> None:
         """Wrap a chromadb collection; use ``VectorIndex.generation``."""

@@ -126,6 +126,7 @@ class Sharing:
                 index.drop(name)
 
     def _kept(self, name: str, generation: Generation) -> Generation:
+        generation.is_shared = True
         self._generations[name] = (time.monotonic(), generation)
         return generation
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from kb.config import Settings
 
 RESTORE: Final = "kb backup list"
-LAST_VERIFY: Final = "last_verify"
-"""The row of ``catalog_info`` with the time of the last ``kb verify`` that found no difference."""
 
 _LEAST_FREE: Final = 64 * 1024 * 1024
 """What the write-ahead log may grow to before it is folded into the catalog."""
@@ -116,7 +114,7 @@ def _room(storage: Path, found: Glance) -> Iterator[Fact | Finding]:
 
 
 def _care(storage: Path, info: Mapping[str, str]) -> Iterator[Fact | Finding]:
-    verified = _time(info.get(LAST_VERIFY))
+    verified = _time(info.get(cat.LAST_VERIFY))
     yield Fact("last verify", _shown(verified))
     if verified is None:
         yield Finding("verify", Severity.NOTE, "it has never been verified", "kb verify")

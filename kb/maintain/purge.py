@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from kb import catalog as cat
 from kb.errors import ConflictError, DocumentError, LimitError, NotFoundError, UsageError, nearest
 from kb.failpoints import failpoint
-from kb.index import WORDS_FOLDER
+from kb.index import FOLDER, WORDS_FOLDER
 from kb.maintain.backup import BACKUPS
 from kb.maintain.quoted import Quotes
 from kb.maintain.step import Cleaned, Step
@@ -128,7 +128,7 @@ def plan_purge(
         quotes, versions, shared = _contents(connection, found)
         unfinished = cat.unfinished_purge(connection)
         quoting = sum(len(cat.quotations(connection, one.id, quotes)) for one in stored.values())
-        unused = cat.unused_vectors(connection)
+        unused = cat.unused_vectors(connection, all_of_them=True)
     catalog_bytes = catalog.path.stat().st_size
     return PurgePlan(
         documents=tuple(documents),
@@ -151,10 +151,12 @@ def purge(catalog: cat.Catalog, storage: Path, indexes: Indexes, plan: PurgePlan
     Raises:
         ConflictError: A document has been brought back since, or a job is running.
         LimitError: There is not enough room to write the catalog anew.
-        LockedError: Another process keeps reading; all is done but emptying the log, and the next purge does that.
+        LockedError: A server has the index open, nothing was purged; or another process keeps reading: all is done but
+            emptying the log, and the next purge does that.
     """
     began = time.monotonic()
     check_idle(catalog)
+    _check_reach(storage, indexes)
     free = shutil.disk_usage(storage).free
     if free < plan.needed:
         raise LimitError(
@@ -181,12 +183,30 @@ def check_idle(catalog: cat.Catalog) -> None:
         UsageError: This thread is in the middle of an atomic import.
     """
     if catalog.is_writing:
-        raise UsageError("an import with --atomic is going on in this thread", unchanged="nothing was purged")
+        raise UsageError("an import with --atomic is going on in this thread", unchanged="nothing was deleted")
     if catalog.running:
         name = min(catalog.running)
         raise ConflictError(
-            f"the job {name} is running", unchanged="nothing was purged", hint=f"wait, or kb jobs cancel {name}"
+            f"the job {name} is running", unchanged="nothing was deleted", hint=f"wait, or kb jobs cancel {name}"
         )
+
+
+def _check_reach(storage: Path, indexes: Indexes) -> None:
+    """Make sure that every file which holds what is purged can be deleted, before anything is.
+
+    Raises:
+        LockedError: A server of this machine has the index open.
+        ConflictError: A folder of an index is a link: what it leads to would stay.
+    """
+    if not indexes.ownership.sharing.is_foreign:
+        indexes.ownership.take_alone()
+    for folder in (storage / FOLDER, storage / WORDS_FOLDER):
+        if folder.is_symlink():
+            raise ConflictError(
+                f"{folder} is a link: the files that it leads to would be left",
+                unchanged="nothing was purged",
+                hint=f"put the folder itself in its place: rm {folder} && mv {folder.resolve()} {folder}",
+            )
 
 
 def _purge_rows(catalog: cat.Catalog, storage: Path, plan: PurgePlan) -> None:
@@ -204,7 +224,7 @@ def _purge_rows(catalog: cat.Catalog, storage: Path, plan: PurgePlan) -> None:
         for collection, ids in found:
             cat.purge_documents(connection, collection.id, ids)
         cat.forget_samples(connection)
-        cat.delete_unused_vectors(connection)
+        cat.delete_unused_vectors(connection, all_of_them=True)
         cat.count_change_everywhere(connection)
         cat.note_purge(connection, cat.UnfinishedPurge(cat.now(), tuple(files)))
 
@@ -220,6 +240,9 @@ def _finish(catalog: cat.Catalog, storage: Path, indexes: Indexes, total: int) -
     begin_anew(catalog, indexes, collections)
     for path in (*quarantined(storage), *sorted((storage / WORDS_FOLDER).glob("*"))):
         delete(path)
+    elsewhere = indexes.ownership.sharing.is_foreign
+    if elsewhere:  # what an earlier configuration has left
+        delete(storage / FOLDER)
     failpoint("purge_files")
     yield Step("writing the catalog anew", 3, total)
     catalog.analyse()  # what it has noted of values that occur often may be a purged one
@@ -230,7 +253,8 @@ def _finish(catalog: cat.Catalog, storage: Path, indexes: Indexes, total: int) -
         indexes.follow(stored)
         refresh_sample(catalog, stored)
         failpoint("purge_index")
-    indexes.blank_spare()
+    if not elsewhere:
+        indexes.blank_spare()
     failpoint("purge_blanked")
     with catalog.write() as connection:
         cat.forget_purge(connection)

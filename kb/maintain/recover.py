@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from kb.errors import NotFoundError, UsageError, nearest
+from kb.errors import DamagedError, NotFoundError, UsageError, nearest
 from kb.index import FOLDER, Ownership, VectorIndex, field_value, record_id
 from kb.sources import replacing
 from kb.write import inspect
@@ -61,11 +62,12 @@ def recover(
     Raises:
         NotFoundError: There is no index, or no such collection in it.
         LockedError: Another process uses it.
-        DamagedError: It cannot be read either.
+        DamagedError: It cannot be read either: another process has tried.
     """
     if not (storage / FOLDER).is_dir():
         raise NotFoundError(f"there is no index in {storage}", hint="kb backup list shows the backups")
     with _copied(storage) as copy:
+        _check_readable(copy)
         index = VectorIndex(copy)
         try:
             generations = _generations(index)
@@ -97,6 +99,25 @@ def _copied(storage: Path) -> Iterator[Path]:
             yield Path(folder)
     finally:
         ownership.close()
+
+
+def _check_readable(copy: Path) -> None:
+    """Have another process read all of it first, which it may crash or keep busy.
+
+    Raises:
+        DamagedError: It does, or cannot read it.
+    """
+    descriptor = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        verdict = inspect(copy, descriptor)
+    finally:
+        os.close(descriptor)
+    if (found := verdict.damage or verdict.hindrance) is not None:
+        raise DamagedError(
+            f"the index cannot be read: {found}",
+            unchanged="nothing was written; the index was left as it is",
+            hint="an older one may lie in quarantine/: move it to chroma/ in a copy of the folder, and recover that",
+        )
 
 
 def _generations(index: VectorIndex) -> dict[str, Generation]:

@@ -61,6 +61,7 @@ def restore_backup(backup: Path, target: Path, adapt: Callable[[Path, str], None
         _copy(backup, part, storage, manifest)
         failpoint("restore_copied")
         cat.move_rejects(part / storage / cat.FILE_NAME, target / storage / "rejects")
+        cat.become_another(part / storage / cat.FILE_NAME)
         adapt(part, storage)
         for path in (part / storage / cat.FILE_NAME, part / CONFIG, part / storage, part):
             cat.sync(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from kb import catalog as cat
@@ -42,6 +43,7 @@ def drain(
     Raises:
         DamagedError: The index takes nothing at all; the queue is as it was.
     """
+    write_late(catalog, collection, generation, cat.VECTORS)
     while True:
         with catalog.read() as connection:
             part = cat.oldest(connection, collection.id, cat.VECTORS, BATCH)
@@ -59,6 +61,17 @@ def drain(
         yield len(part.documents)
 
 
+def write_late(catalog: cat.Catalog, collection: cat.StoredCollection, generation: Generation, target: str) -> None:
+    """Queue once more what a server may have applied after what was written later; nothing where it is not shared."""
+    if not generation.is_shared:
+        return
+    with catalog.read() as connection:
+        is_late = cat.has_late(connection, collection.generation)
+    if is_late:
+        with catalog.write() as connection:
+            cat.requeue_late(connection, collection.id, target, collection.generation)
+
+
 def take_over(
     catalog: cat.Catalog,
     collection: cat.StoredCollection,
@@ -68,10 +81,28 @@ def take_over(
     store_text: bool,
     other: int | None = None,
 ) -> list[cat.Refusal]:
-    """Write some documents to the index and return those that it refused; arguments as for ``records_of``."""
+    """Write some documents to the index and return those that it refused; arguments as for ``records_of``.
+
+    What is sent to a server is noted until it has answered: it may apply it when somebody else has written again.
+    """
     keys = [d.key for d in documents]
     with catalog.read() as connection:
         made = records_of(connection, collection, keys, store_text=store_text, other=other)
+    if not generation.is_shared:
+        return _written(generation, documents, made)
+    counts = Counter(str(record.metadata["document"]) for record in made)
+    most = [cat.QueuedDocument(d.key, max(d.chunks_before, counts[d.key])) for d in documents]
+    with catalog.write() as connection:
+        before = cat.note_sent(connection, collection.generation, most)
+    refused = _written(generation, documents, made)
+    with catalog.write() as connection:
+        cat.put_sent(connection, collection.generation, before)
+    return refused
+
+
+def _written(
+    generation: Generation, documents: Sequence[cat.QueuedDocument], made: Sequence[Record]
+) -> list[cat.Refusal]:
     records, objections = _acceptable(generation, generation.fitted(made))
     # Without text, an older record goes first: Chroma would keep its text beside the new vector.
     kept = {record.id for record in records if record.text is not None}

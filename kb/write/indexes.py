@@ -138,13 +138,14 @@ class Indexes:
         generation = self.vectors(stored)  # one that was put aside has them all waiting
         with catalog.read() as connection:
             waiting = cat.pending(connection, stored.id, cat.VECTORS)
+            is_late = generation.is_shared and cat.has_late(connection, stored.generation)
         if waiting > MOST_WAITING:
             raise DamagedError(
                 f"the vector index lacks {waiting:,} documents: kb rebuild brings it up to date",
                 unchanged="the catalog holds every document and vector",
                 hint="kb rebuild",
             )
-        return self.follow_vectors(stored) if waiting else generation
+        return self.follow_vectors(stored) if waiting or is_late else generation
 
     def follow_words(self, stored: cat.StoredCollection) -> WordIndex:
         """Bring the index of words up to date with the catalog and return it; it is built again where it is damaged.

@@ -37,8 +37,11 @@ SAME_PLACE: Final = 0.998
 
 
 def look(storage: Path) -> Verdict:
-    """Return what is to be said of the index of a knowledge base."""
+    """Return what is to be said of the index of a knowledge base; of one without a catalog, whether it can be read."""
     try:
+        if not (storage / cat.FILE_NAME).exists():
+            _read(storage)
+            return Verdict()
         damage = damage_of(storage / FOLDER)
         return Verdict(damage if damage is not None else _compare(storage))
     except (OSError, sqlite3.Error, KBError) as error:
@@ -50,6 +53,20 @@ def look(storage: Path) -> Verdict:
         if from_catalog or is_passing(cause):
             return Verdict(hindrance=str(error))
         return Verdict(str(error))
+
+
+def _read(storage: Path) -> None:
+    """Read every record."""
+    index = VectorIndex(storage)
+    try:
+        for name in index.names():
+            generation = index.existing(name)
+            ids = sorted(generation.ids()) if generation is not None else []
+            for start in range(0, len(ids), PAGE):
+                assert generation is not None
+                generation.get(ids[start : start + PAGE])
+    finally:
+        index.close()
 
 
 def _compare(storage: Path) -> str | None:

@@ -21,7 +21,8 @@ def begin_anew(
 ) -> list[Path]:
     """Put the indexes of some collections aside and have them filled again; return what lies in ``quarantine/``.
 
-    The index of vectors is one folder: where others share it, it is copied, and only what is chosen is deleted.
+    The index of vectors is one folder: where other collections share it, it is copied, and only what is chosen is
+    deleted. One that a server has open is deleted there: nothing of it is put aside.
 
     Args:
         catalog: What they are filled from.
@@ -69,6 +70,13 @@ def fill_steps(catalog: cat.Catalog, indexes: Indexes, stored: cat.StoredCollect
 
 def _put_vectors_aside(catalog: cat.Catalog, indexes: Indexes, chosen: Sequence[cat.StoredCollection]) -> list[Path]:
     ownership = indexes.ownership
+    if ownership.is_shared:
+        # The files are the server's. Whatever else it has of them goes as well: it is made anew when it is needed.
+        with catalog.read() as connection:
+            names = [name for stored in chosen for name in cat.generation_names(connection, stored.id)]
+        for name in names:
+            indexes.drop_generation(name)
+        return []
     with catalog.read() as connection:
         is_shared = len(cat.list_collections(connection)) > len(chosen)
     if not is_shared:

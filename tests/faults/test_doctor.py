@@ -56,6 +56,19 @@ def files(folder: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
+def test_the_last_verification_of_everything_without_a_difference_is_remembered(stored: Path) -> None:
+    with kb.open(stored) as base:
+        assert list(base.verify(collection="articles")) == []
+        assert "verify" in {finding.code for finding in base.doctor().findings}
+        assert list(base.verify()) == []
+        assert "verify" not in {finding.code for finding in base.doctor().findings}
+        remembered = [fact.value for fact in base.doctor().facts if fact.name == "last verify"]
+        base.collection().delete("a1")
+        base.follow(base.stored_collections()[0]).delete(["a2#0"])
+        assert [problem.code for problem in base.verify()] == ["missing"]
+        assert [fact.value for fact in base.doctor().facts if fact.name == "last verify"] == remembered
+
+
 def test_a_sound_knowledge_base_is_well(stored: Path) -> None:
     before = files(stored)
     found = examine(stored)

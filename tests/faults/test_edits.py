@@ -524,3 +524,20 @@ def test_faults_H9_H12_gc_and_compact_say_what_they_would_do(closed, run_kb):
         "error: Invalid value for '--older-than': 'soon' is no length of time: write 12h, 30d or 2w\n"
     )
     assert run_kb("compact", "--format", "table").code == 0
+
+
+def test_faults_H7_a_purge_does_not_begin_where_a_link_keeps_files_elsewhere(base, articles, root, tmp_path):
+    articles.upsert(make(articles, "d1", body=SECRET), make(articles, "d2"))
+    articles.delete("d1")
+    base.close()
+    moved = tmp_path / "elsewhere"
+    (storage(root) / "chroma").rename(moved)
+    (storage(root) / "chroma").symlink_to(moved)
+    with kb.open(root, encoders={"fake": FakeEncoder()}) as again:
+        with pytest.raises(
+            kb.errors.ConflictError, match="chroma is a link: the files that it leads to would be left$"
+        ) as caught:
+            again.purge(again.plan_purge("d1"))
+        assert caught.value.unchanged == "nothing was purged"
+        assert again.plan_purge().unfinished is None
+        assert [one.id for one in again.collection("articles").deleted()] == ["d1"]

@@ -21,8 +21,11 @@ import numpy as np
 import pytest
 
 import kb
-from kb.errors import UnreachableError
+from kb import catalog as cat
+from kb.catalog import sent
+from kb.errors import LockedError, UnreachableError
 from kb.file_lock import is_held
+from kb.index import Generation, Record
 from kb.schema import content_hash
 from kb.search import semantic
 from kb.write import deciding
@@ -174,6 +177,21 @@ def test_two_processes_see_each_others_writes_behind_a_server(root: Path) -> Non
         assert [hit["id"] for hit in json.loads(out)["hits"]] == ["shared1"], err
         assert json.loads(out)["report"]["degraded"] is None
         assert list(base.verify(full=True)) == []
+
+
+def test_behind_a_server_of_this_machine_a_rebuild_works_and_a_purge_does_not_begin(root: Path) -> None:
+    prepare(root)
+    with served(root), kb.open(root) as base:
+        collection = base.collection()
+        collection.delete("shared0")
+        base.follow(base.stored_collections()[0]).delete(["shared1#0"])
+        assert [(problem.id, problem.command) for problem in base.verify()] == [("shared1#0", "kb rebuild -c articles")]
+        base.rebuild(collection="articles")
+        assert list(base.verify(full=True)) == []
+        with pytest.raises(LockedError, match="its files cannot be changed meanwhile$"):
+            base.purge(base.plan_purge("shared0"))
+        assert base.plan_purge().unfinished is None
+        assert [one.id for one in collection.deleted()] == ["shared0"]
 
 
 def search(base: kb.KnowledgeBase, monkeypatch: pytest.MonkeyPatch, text: str) -> kb.Hits:
@@ -446,3 +464,31 @@ def test_a_write_that_is_overtaken_again_and_again_keeps_the_others_waiting(
         assert len(looks) == deciding.TRIES + 2
         assert collection.get("a1").title == "a new title"
         assert len(encoder.texts) == 2
+
+
+def test_a_write_that_the_server_applies_after_a_later_one_is_written_over(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(root)
+    with served(root), kb.open(root) as base:
+        collection, stored = base.collection(), base.stored_collections()[0]
+        index = base.follow(stored)
+        held: list[tuple[Callable[..., None], dict[str, Any]]] = []
+
+        def hold(self: Generation, records: list[Record]) -> None:
+            held.append((self._collection.upsert, records))
+            raise UnreachableError("the server does not answer")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Generation, "upsert", hold)
+            collection.update("shared0", title="earlier")
+        late = held[0][1]
+        collection.update("shared0", title="later")
+        collection.delete("shared1")
+        assert base.follow(stored).get(["shared0#0"])["shared0#0"].metadata["title"] == "later"
+        index.upsert(late)
+        assert {problem.id for problem in base.verify(full=True)} == {"shared0#0"}
+        monkeypatch.setattr(sent, "LATE_SECONDS", 0.0)
+        assert list(base.verify(full=True)) == []
+        with base.catalog.read() as connection:  # type: ignore[union-attr]
+            assert cat.has_late(connection, stored.generation) is False
