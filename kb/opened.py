@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Final, Self
 
 from kb import __version__, jobs
 from kb import catalog as cat
-from kb.declaration import as_stored, changed_recipe, is_former, mismatches, same_models, with_template
+from kb.declaration import as_stored, changed_recipe, is_former, mismatches, same_models
 from kb.errors import (
     CatalogDamagedError,
     DamagedError,
+    LimitError,
     LockedError,
     MismatchError,
     NoKnowledgeBaseError,
     SchemaMismatchError,
+    SupersededError,
     UsageError,
 )
 from kb.file_lock import check_process
 from kb.index import FOLDER, Generation, OpenWords, Owner, Ownership, remove_words
 from kb.ingest import cancelling
 from kb.maintain.filesystem import hazard
+from kb.schema import with_template
 from kb.write import MOST_WAITING, Indexes, inspect
 
 if TYPE_CHECKING:
@@ -248,7 +251,7 @@ class Opened:
             try:
                 for stored in behind:
                     self.follow(stored)
-            except (LockedError, DamagedError, MismatchError):
+            except (LockedError, DamagedError, MismatchError, LimitError, SupersededError, OSError):
                 return  # searches then are exact, and say so; the next opening tries again
 
     def stored_for(self, name: str, declared: CollectionSettings) -> StoredCollection | None:
@@ -311,6 +314,7 @@ class Opened:
         if not same_language:
             remove_words(self.settings.storage, stored.id)  # an older one of that language would lack what came since
         with self._catalog.write() as connection:
+            cat.check_serving(connection, stored)  # another process may have promoted one since
             return cat.replace_schema(connection, stored, declared.schema, recipe, language=declared.language)
 
     @property
