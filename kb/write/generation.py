@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from kb import catalog as cat
 from kb.chunks import split
 from kb.failpoints import failpoint
+from kb.index import record_id
 from kb.schema import content_hash
 from kb.write.drain import take_over
 
@@ -113,8 +114,8 @@ def fill_generation(filling: Filling, *, max_rate: float | None = None) -> Itera
         texts = {text_hash: text for one in planned for text_hash, text in one.texts.items()}
         for number in _embed(target, texts, max_rate):
             yield Filled(0, number)
-        _take_over(filling, part, planned)
-        yield Filled(len(part.documents), 0)
+        if _take_over(filling, part, planned):
+            yield Filled(len(part.documents), 0)
 
 
 def _embed(target: Target, texts: Mapping[bytes, str], max_rate: float | None) -> Iterator[int]:
@@ -139,17 +140,24 @@ def _embed(target: Target, texts: Mapping[bytes, str], max_rate: float | None) -
         yield len(some)
 
 
-def _take_over(filling: Filling, part: cat.QueuePart, planned: Sequence[PlannedDocument]) -> None:
-    """Write documents to the catalog as the generation has them, then to its index, then take them off the queue."""
+def _take_over(filling: Filling, part: cat.QueuePart, planned: Sequence[PlannedDocument]) -> bool:
+    """Write documents to the catalog as the generation has them, then to its index, then take them off the queue.
+
+    Returns:
+        False where vectors of theirs were collected as garbage since they were made: then nothing was done.
+    """
     catalog, generation = filling.target.catalog, filling.generation
     collection = filling.target.collection
     with filling.indexes.exclusive():
         with catalog.write() as connection:
             changed = _changed(connection, generation.collection_id, planned)
             fresh = [one for one in planned if one.stored.key not in changed]
-            _write(connection, filling, fresh)
+            if not _write(connection, filling, fresh):
+                return False
         failpoint("gen_building")
         index = filling.indexes.other_vectors(filling.serving, generation)
+        # Nobody else knows any more how many records it had of these.
+        index.delete([record_id(d.key, n) for d in part.documents if d.key in changed for n in range(d.chunks_before)])
         documents = [document for document in part.documents if document.key not in changed]
         refused = take_over(
             catalog, collection, index, documents, store_text=filling.indexes.store_text, other=generation.id
@@ -157,6 +165,7 @@ def _take_over(filling: Filling, part: cat.QueuePart, planned: Sequence[PlannedD
         with catalog.write() as connection:
             cat.forget(connection, generation.collection_id, generation.target, part)
             cat.refuse(connection, generation.collection_id, generation.target, refused)
+    return True
 
 
 def _changed(connection: cat.Connection, collection_id: int, planned: Sequence[PlannedDocument]) -> set[str]:
@@ -170,10 +179,13 @@ def _changed(connection: cat.Connection, collection_id: int, planned: Sequence[P
     }
 
 
-def _write(connection: cat.Connection, filling: Filling, planned: Sequence[PlannedDocument]) -> None:
+def _write(connection: cat.Connection, filling: Filling, planned: Sequence[PlannedDocument]) -> bool:
+    """Write documents as the generation has them; return whether all their vectors are there."""
     recipe = filling.target.collection.recipe
     hashes = {text_hash for one in planned for text_hash in one.texts}
     numbers = cat.known_vectors(connection, recipe.space, list(hashes))
+    if len(numbers) < len(hashes):
+        return False
     chunks = [
         cat.StoredChunk(one.stored.seq, k.ordinal, k.start, k.end, numbers[content_hash(k.embed_text)])
         for one in planned
@@ -182,3 +194,4 @@ def _write(connection: cat.Connection, filling: Filling, planned: Sequence[Plann
     differs = recipe.template != filling.serving.recipe.template
     texts = [(one.stored.seq, one.text, content_hash(one.text)) for one in planned] if differs else []
     cat.replace_other(connection, filling.generation.id, [one.stored.seq for one in planned], chunks, texts)
+    return True
