@@ -61,7 +61,6 @@ from kb.catalog.files import (
     integrity,
     move_rejects,
     summarise,
-    sync,
 )
 from kb.catalog.filter_sql import to_sql
 from kb.catalog.generation_rows import (
@@ -87,7 +86,7 @@ from kb.catalog.generations import (
     serving,
     waiting_seqs,
 )
-from kb.catalog.glance import Glance, GlancedCollection, connect_to_look, glance
+from kb.catalog.glance import Glance, GlancedCollection, glance
 from kb.catalog.job_changes import MAX_KEYS, JobChange, changes_of_job, keys_of_job
 from kb.catalog.jobs import (
     Counts,
@@ -241,7 +240,6 @@ __all__ = [
     "check_sqlite",
     "chunk_vectors",
     "compile_condition",
-    "connect_to_look",
     "copy_catalog",
     "count_change_everywhere",
     "count_chunks",
@@ -354,7 +352,6 @@ __all__ = [
     "shared_origins",
     "stored_states",
     "summarise",
-    "sync",
     "table_problems",
     "text_bytes",
     "text_hashes",

@@ -20,7 +20,8 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from kb.catalog.files import looking, sync
+from kb.catalog.files import looking
+from kb.disk import sync
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kb.errors import NotFoundError, UsageError, nearest
 from kb.index import FOLDER, Ownership, VectorIndex, field_value, record_id
+from kb.maintain.storage import RECOVERING
 from kb.sources import replacing
 from kb.write import inspect
 
@@ -92,7 +93,7 @@ def _copied(storage: Path) -> Iterator[Path]:
     ownership = Ownership(storage, inspect)
     ownership.take_alone()
     try:
-        with tempfile.TemporaryDirectory(prefix=".kb-recover-", dir=storage) as folder:
+        with tempfile.TemporaryDirectory(prefix=RECOVERING, dir=storage) as folder:
             shutil.copytree(storage / FOLDER, Path(folder) / FOLDER)
             yield Path(folder)
     finally:
