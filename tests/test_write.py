@@ -574,3 +574,19 @@ def test_a_search_for_which_the_index_finds_no_room_is_exact(base, articles, mon
     hits = articles.search("body", mode="semantic")
     assert [hit.id for hit in hits] == ["a1"]
     assert hits.report.degraded == "no space left for the queue; answered exactly from the catalog"
+
+
+def test_the_index_has_fields_that_another_process_has_declared_meanwhile(root, encoder, monkeypatch) -> None:
+    with kb.open(root, encoders={"fake": encoder}) as base:
+        articles = base.collection("articles")
+        articles.add(make(articles, "a1"))
+        (before,) = base.stored_collections()
+    config = root / "config.toml"
+    config.write_text(config.read_text() + 'extra = { type = "str", required = false }\n')
+    with kb.open(root, encoders={"fake": encoder}) as base:
+        articles = base.collection("articles")
+        monkeypatch.setattr(articles, "_follow", lambda _stored: None)
+        articles.add(make(articles, "a2", extra="hello"))
+        index = base.follow(before)
+        assert index.get(["a2#0"])["a2#0"].metadata["extra"] == "hello"
+        assert list(base.verify(full=True)) == []

@@ -20,6 +20,7 @@ from kb.catalog.collections import (
     list_collections,
     next_change,
     replace_schema,
+    with_present_fields,
 )
 from kb.catalog.documents import (
     Revision,
@@ -367,4 +368,5 @@ __all__ = [
     "waiting_seqs",
     "walk",
     "was_there",
+    "with_present_fields",
 ]

@@ -147,13 +147,13 @@ def _take_over(filling: Filling, part: cat.QueuePart, planned: Sequence[PlannedD
         False where vectors of theirs were collected as garbage since they were made: then nothing was done.
     """
     catalog, generation = filling.target.catalog, filling.generation
-    collection = filling.target.collection
     with filling.indexes.exclusive():
         with catalog.write() as connection:
             changed = _changed(connection, generation.collection_id, planned)
             fresh = [one for one in planned if one.stored.key not in changed]
             if not _write(connection, filling, fresh):
                 return False
+            collection = generation.of(cat.with_present_fields(connection, filling.serving))
         failpoint("gen_building")
         index = filling.indexes.other_vectors(filling.serving, generation)
         # Nobody else knows any more how many records it had of these.
