@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from kb import catalog as cat
 from kb.errors import DamagedError, NotFoundError, UsageError, nearest
+from kb.ingest import cancelling
 from kb.schema import lookup_id
 from kb.write import begin_anew
 
@@ -60,7 +61,7 @@ def purge_steps(base: KnowledgeBase, plan: PurgePlan) -> Generator[Step, None, C
     """Purge step by step; see ``KnowledgeBase.purge``."""
     from kb.maintain import purge
 
-    return (yield from purge(base.own(), base.settings.storage, base.indexes, plan))
+    return (yield from purge(_alone(base), base.settings.storage, base.indexes, plan))
 
 
 def gc_plan(base: KnowledgeBase, age: timedelta) -> GcPlan:
@@ -74,7 +75,8 @@ def gc_steps(base: KnowledgeBase, plan: GcPlan) -> Generator[Step, None, Cleaned
     """Collect garbage step by step; see ``KnowledgeBase.gc``."""
     from kb.maintain import gc
 
-    return (yield from gc(base.own(), base.settings.storage, base.indexes, plan))
+    catalog = _alone(base) if plan.needs_all_files else base.own()
+    return (yield from gc(catalog, base.settings.storage, base.indexes, plan))
 
 
 def compact_plan(base: KnowledgeBase, age: timedelta) -> CompactPlan:
@@ -88,7 +90,7 @@ def compact_steps(base: KnowledgeBase, plan: CompactPlan) -> Generator[Step, Non
     """Compact step by step; see ``KnowledgeBase.compact``."""
     from kb.maintain import compact
 
-    return (yield from compact(base.own(), base.settings.storage, base.indexes, plan))
+    return (yield from compact(_alone(base), base.settings.storage, base.indexes, plan))
 
 
 def delete_collection(base: KnowledgeBase, name: str) -> int:
@@ -103,7 +105,7 @@ def delete_collection(base: KnowledgeBase, name: str) -> int:
         names = [one.name for one in base.stored_collections()]
         raise NotFoundError(f"nothing is stored of a collection '{name}'", hint=nearest(name, names))
     catalog = base.own()
-    check_idle(catalog)
+    check_idle(catalog, cancelling.alive(base.settings.storage))
     with catalog.writing:
         with catalog.read() as connection:
             generations = cat.generation_names(connection, stored.id)
@@ -126,6 +128,13 @@ def delete_collection(base: KnowledgeBase, name: str) -> int:
                 with suppress(FileNotFoundError):
                     path.unlink()
     return documents
+
+
+def _alone(base: KnowledgeBase) -> cat.Catalog:
+    """Become the owner, alone, before anything is changed: a server would go on with the files that are to go."""
+    catalog = base.own()
+    base.indexes.ownership.take_alone()
+    return catalog
 
 
 def _existing(base: KnowledgeBase) -> cat.Catalog:

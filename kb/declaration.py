@@ -12,7 +12,7 @@ from kb.embed import FINGERPRINT_SENTENCES, canonical_id, least_agreement, same_
 from kb.errors import LimitError, ModelMismatchError, UsageError
 from kb.index import OWN_KEYS, limits_of
 from kb.model_config import model_id
-from kb.schema import Recipe, Schema, build_schema, differences, schema_of
+from kb.schema import Recipe, Schema, differences, schema_of, with_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -217,15 +217,6 @@ def fitting(declared: CollectionSettings, window: int) -> CollectionSettings:
         return declared
     overlap = declared.chunk_overlap
     return replace(declared, chunk_tokens=window, chunk_overlap=None if overlap is None else min(overlap, window // 2))
-
-
-def with_template(schema: Schema, template: str) -> Schema:
-    """Return a schema with another text template.
-
-    Raises:
-        SchemaError: The template names what is no field.
-    """
-    return build_schema(list(schema.fields.values()), key=schema.key, text=template, model=schema.model)
 
 
 def as_stored(declared: CollectionSettings, stored: StoredCollection) -> CollectionSettings:

@@ -35,21 +35,17 @@ class FileLock:
         Raises:
             BlockingIOError: Somebody else holds it, or this process does through another object.
         """
-        flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
-        self.descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + wait
-        try:
-            while True:
-                try:
-                    fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while True:
+            self.descriptor = _opened(path)
+            try:
+                _wait_for(self.descriptor, deadline)
+                if _is_at(self.descriptor, path):
                     break
-                except BlockingIOError:
-                    if time.monotonic() >= deadline:
-                        raise
-                    time.sleep(_POLL_SECONDS)
-        except BaseException:
+            except BaseException:
+                os.close(self.descriptor)
+                raise
             os.close(self.descriptor)
-            raise
         _held.add(self)
 
     def release(self) -> None:
@@ -57,6 +53,31 @@ class FileLock:
         if self.descriptor >= 0:
             descriptor, self.descriptor = self.descriptor, -1
             os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _wait_for(descriptor: int, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Return whether a file is still the one of that name: whoever held it before may have deleted it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def is_held(path: Path) -> bool:

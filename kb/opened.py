@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING, Final, Self
 
 from kb import __version__, jobs
 from kb import catalog as cat
-from kb.declaration import as_stored, changed_recipe, is_former, mismatches, same_models, with_template
+from kb.declaration import as_stored, changed_recipe, is_former, mismatches, same_models
+from kb.disk import file_number
 from kb.errors import (
     CatalogDamagedError,
     DamagedError,
+    LimitError,
     LockedError,
     MismatchError,
     NoKnowledgeBaseError,
     SchemaMismatchError,
+    SupersededError,
     UsageError,
 )
 from kb.file_lock import check_process
 from kb.index import FOLDER, Generation, OpenWords, Owner, Ownership, remove_words
 from kb.ingest import cancelling
 from kb.maintain.filesystem import hazard
+from kb.schema import with_template
 from kb.write import MOST_WAITING, Indexes, inspect
 
 if TYPE_CHECKING:
@@ -102,7 +106,7 @@ class Opened:
     def _open_catalog(self, *, in_use: bool = False) -> cat.Catalog:
         path = self.settings.storage / cat.FILE_NAME
         self._catalog = cat.open_catalog(path, version=__version__, in_use=in_use)
-        self._file = _file_number(path)
+        self._file = file_number(path)
         return self._catalog
 
     def __enter__(self) -> Self:
@@ -213,7 +217,7 @@ class Opened:
     def _check_place(self) -> None:
         """Look whether the catalog still lies where it was opened: what is written to a deleted file is lost."""
         path = self.settings.storage / cat.FILE_NAME
-        if self._catalog is not None and _file_number(path) != self._file:
+        if self._catalog is not None and file_number(path) != self._file:
             raise NoKnowledgeBaseError(
                 f"{path} has been moved, deleted or replaced while it was open",
                 unchanged="nothing was written",
@@ -248,7 +252,7 @@ class Opened:
             try:
                 for stored in behind:
                     self.follow(stored)
-            except (LockedError, DamagedError, MismatchError):
+            except (LockedError, DamagedError, MismatchError, LimitError, SupersededError, OSError):
                 return  # searches then are exact, and say so; the next opening tries again
 
     def stored_for(self, name: str, declared: CollectionSettings) -> StoredCollection | None:
@@ -311,6 +315,7 @@ class Opened:
         if not same_language:
             remove_words(self.settings.storage, stored.id)  # an older one of that language would lack what came since
         with self._catalog.write() as connection:
+            cat.check_serving(connection, stored)  # another process may have promoted one since
             return cat.replace_schema(connection, stored, declared.schema, recipe, language=declared.language)
 
     @property
@@ -340,12 +345,3 @@ def _way_out(stored: StoredCollection, declared: CollectionSettings) -> str:
     if mismatches(stored, same_template, stored.recipe):  # its fields
         return "declare the new one as another collection and import into it"
     return f"make the vectors that it asks for, beside those that serve: kb reembed -c {stored.name}"
-
-
-def _file_number(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from any other that has its name later, or None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

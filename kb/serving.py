@@ -40,7 +40,7 @@ class IndexStatus:
 
 
 def serve_index(settings: Settings, *, port: int | None, is_stopped: Callable[[], bool]) -> Iterator[Served]:
-    """Keep a Chroma server running on the index; as ``kb.index.serving.serve``.
+    """Keep a Chroma server running on the index; as ``kb.index.server.serve``.
 
     Raises:
         UsageError: The configuration says that the index is elsewhere.
@@ -54,7 +54,7 @@ def serve_index(settings: Settings, *, port: int | None, is_stopped: Callable[[]
             unchanged="nothing was started",
             hint="take host, or the mode, out of [index] to serve it from here",
         )
-    from kb.index.serving import serve
+    from kb.index.server import serve
 
     with KnowledgeBase(settings) as base:
         base.own()  # makes the catalog: an index without one would count as damaged

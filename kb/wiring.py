@@ -21,7 +21,15 @@ from kb.declaration import (
     query_model_of,
 )
 from kb.embed import canonical_id, open_reranker
-from kb.errors import DamagedError, LockedError, MismatchError, NotFoundError, SupersededError, UnreachableError
+from kb.errors import (
+    DamagedError,
+    LimitError,
+    LockedError,
+    MismatchError,
+    NotFoundError,
+    SupersededError,
+    UnreachableError,
+)
 from kb.search import Searchable, VectorCache
 from kb.write import Target, current_user
 
@@ -111,7 +119,8 @@ class Wiring:
             self._base.follow(stored)
         except SupersededError:
             return  # what was written waits for the generation that serves now, which follows before it is asked
-        except (DamagedError, MismatchError, UnreachableError) as error:
+        # Whatever it is: the write is committed, and to say that it failed would be wrong.
+        except (DamagedError, MismatchError, UnreachableError, LimitError, OSError) as error:
             _LOG.warning("%s; the write is in the catalog, and searches are exact until the index is mended", error)
         except LockedError as error:  # that one, or the next search, takes over this write as well
             _LOG.info("%s; the write is in the catalog", error)

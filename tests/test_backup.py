@@ -405,7 +405,7 @@ def test_faults_B3_a_full_disk_leaves_nothing_of_a_backup_or_a_restore(
 
     attempt("0.")
     monkeypatch.setattr(backup, "_check_space", lambda *_: None)
-    monkeypatch.setattr("kb.maintain.restoring._check_space", lambda *_: None)
+    monkeypatch.setattr("kb.maintain.restore._check_space", lambda *_: None)
     attempt("the disk is full")
     (small / "ballast").unlink()
     assert made(filled, "two").path.is_dir()

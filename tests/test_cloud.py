@@ -17,7 +17,7 @@ import kb
 from kb import catalog as cat
 from kb.errors import LimitError, MismatchError
 from kb.index.connect import CLOUD
-from kb.index.serving import answers
+from kb.index.server import answers
 from kb.restoring import restore
 from kb.search import semantic
 from tests.conftest import CONFIG, ROOT, FakeEncoder, make

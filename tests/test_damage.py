@@ -20,7 +20,7 @@ import pytest
 
 import kb
 import kb.maintain
-from kb.catalog import ADVICE, FOREIGN, RESTORE
+from kb.catalog import ADVICE, FOREIGN, RESTORE, soundness
 from kb.catalog.soundness import LIMIT, find_damage
 from kb.curate import Entry
 from kb.errors import CatalogDamagedError, DamagedError, KBError
@@ -198,6 +198,22 @@ def test_faults_A12_a_write_that_was_cut_short_is_passed_over(killed: Path, cut:
         assert base.damage is None
         assert base.collection("articles").count() in (DOCUMENTS + 9, DOCUMENTS + 10)
         assert list(base.verify(full=True)) == []
+
+
+def test_faults_A12_a_log_that_is_being_written_to_is_no_leftover(
+    base: kb.KnowledgeBase, articles: kb.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    articles.add(make(articles))
+    frames = soundness._readable_frames
+
+    def while_others_write(path: Path) -> int:
+        found = frames(path)
+        for n in range(3):
+            articles.add(make(articles, f"during{n}"))
+        return found
+
+    monkeypatch.setattr(soundness, "_readable_frames", while_others_write)
+    assert find_damage(base.settings.storage / "catalog.sqlite3", in_use=False) is None
 
 
 def test_faults_A12_a_last_write_with_a_wrong_checksum_is_told(killed: Path, caplog: pytest.LogCaptureFixture) -> None:

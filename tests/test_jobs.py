@@ -6,6 +6,7 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +14,13 @@ import pytest
 
 import kb
 from kb import catalog as cat
-from kb.catalog import Job, JobStatus
+from kb.catalog import Connection, Job, JobStatus
 from kb.catalog.jobs import KEPT_JOBS
 from kb.catalog.tables import jobs, rejects
 from kb.cli.stopping import stoppable
 from kb.errors import ConflictError, EncoderError, LimitError, LockedError, UsageError
 from kb.index.lock import acquire
-from kb.ingest import ImportRequest
+from kb.ingest import ImportRequest, cancelling
 from tests.conftest import FakeEncoder, Ran, article, make
 
 
@@ -219,6 +220,26 @@ def test_an_old_request_does_not_cancel_what_is_resumed(base: kb.KnowledgeBase, 
     cancelling.request(base.settings.storage, failed.id)
     assert base.resume(failed.id).status is JobStatus.DONE
     assert not cancelling.is_requested(base.settings.storage, failed.id)
+
+
+def test_a_job_whose_beginning_cannot_be_committed_does_not_count_as_running(
+    base: kb.KnowledgeBase, failed: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = base.catalog
+    assert catalog is not None
+    write = catalog.write
+
+    @contextmanager
+    def without_room() -> Iterator[Connection]:
+        with write() as connection:
+            yield connection
+            raise LimitError("no space left")
+
+    monkeypatch.setattr(catalog, "write", without_room)
+    with pytest.raises(LimitError):
+        cancelling.began(catalog, failed, is_resumed=True)
+    assert catalog.running == {}
+    assert cancelling.alive(base.settings.storage) == set()
 
 
 def test_a_running_job_is_not_resumed(base: kb.KnowledgeBase, running: Import) -> None:

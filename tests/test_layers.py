@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    ["kb.child", "kb.errors", "kb.failpoints"],
+    ["kb.child", "kb.disk", "kb.errors", "kb.failpoints"],
     ["kb.file_lock", "kb.schema", "kb.toml_tables"],
     ["kb.import_config", "kb.index_config", "kb.model_config"],
     ["kb.config"],

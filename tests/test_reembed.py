@@ -439,3 +439,61 @@ def test_a_model_for_queries_that_is_taken_out_or_put_in_is_built_as_well(root, 
     path.write_text(declared)
     with kb.open(root, encoders={"fake": encoder, "other": other}) as base:
         assert base.declared_recipe("articles") == ReembedRequest()  # accepted: it has served before
+
+
+def test_fields_that_were_declared_while_a_generation_was_built_stay(root, encoder):
+    with kb.open(root, encoders={"fake": encoder}) as base:
+        articles = base.collection("articles")
+        articles.add(make(articles))
+        articles.reembed(ReembedRequest(template="{body}"))
+    config = root / "config.toml"
+    config.write_text(config.read_text() + 'extra = { type = "str", required = false }\n')
+    with kb.open(root, encoders={"fake": encoder}) as base:
+        articles = base.collection("articles")
+        articles.add(make(articles, "a2", extra="hello"))
+        for switch in (articles.promote, articles.rollback):
+            switch()
+            assert articles.get("a2").extra == "hello"
+            assert [hit.id for hit in articles.search("body", where='extra = "hello"')] == ["a2"]
+            assert list(base.verify(full=True)) == []
+
+
+def test_documents_are_of_the_declared_class_after_a_promotion(root, encoder, other):
+    class Note(kb.Document):
+        body: kb.Text
+
+    with kb.open(root, encoders={"fake": encoder, "other": other}) as base:
+        notes = base.collection("notes", Note, model="fake")
+        notes.add(Note(id="n1", body="a note"))
+        notes.reembed(OTHER)
+        notes.promote()
+        assert isinstance(notes.get("n1"), Note)
+        assert isinstance(notes.search("note")[0].document, Note)
+
+
+def test_vectors_that_are_collected_before_they_are_used_are_made_again(base, filled):
+    collected = 0
+    for step in filled.reembed_steps(OTHER):
+        if step.job.counts.embedded and not collected:
+            plan = base.plan_gc()
+            collected = plan.vectors
+            base.gc(plan)
+    assert collected == 12
+    assert step.job.status is JobStatus.DONE
+    filled.promote()
+    assert list(base.verify(full=True)) == []
+
+
+def test_no_record_stays_of_a_document_that_changed_while_it_was_taken_over(base, articles):
+    articles.upsert(make(articles, "a1", body=" ".join(f"word{n}" for n in range(200))), make(articles, "a2"))
+    articles.reembed(ReembedRequest(model="other", chunk_tokens=32, chunk_overlap=0))
+    articles.delete("a1")
+    articles.add(make(articles, "a1", body="short"))
+    steps = articles.reembed_steps()
+    while next(steps).job.counts.embedded == 0:
+        continue
+    articles.update("a1", body="shorter")
+    for _ in steps:
+        continue
+    articles.promote()
+    assert list(base.verify(full=True)) == []

@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 import kb
 from kb import catalog as cat
-from kb.errors import ConflictError, DocumentError, EncoderError, NotFoundError, UsageError
+from kb.errors import ConflictError, DocumentError, EncoderError, LimitError, NotFoundError, UsageError
 from kb.filters import check, parse
 from kb.index import Generation, Record
 from kb.write import Action, Put
@@ -546,3 +546,47 @@ def test_lookups_read_no_whole_table_by_the_statistics_of_a_smaller_one(articles
         ]
     assert len(asked) >= 3
     assert [plan for plan in plans if "BLOOM" in plan or re.match(r"SCAN (?!wanted|\d+ CONSTANT)", plan)] == []
+
+
+@pytest.mark.parametrize("error", [LimitError("no space left for the queue"), OSError(28, "No space left on device")])
+def test_a_write_that_was_committed_succeeds_whatever_the_index_fails_with(
+    base, articles, error, monkeypatch, caplog
+) -> None:
+    articles.add(make(articles, "a1"))
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(base.indexes, "follow", fail)
+    assert articles.add(make(articles, "a2")).actions == (Action.NEW,)
+    assert f"{error}; the write is in the catalog" in caplog.text
+    assert sorted(entry.id for entry in articles.list()) == ["a1", "a2"]
+
+
+def test_a_search_for_which_the_index_finds_no_room_is_exact(base, articles, monkeypatch) -> None:
+    articles.add(make(articles, "a1"))
+    monkeypatch.setattr("kb.search.semantic.SMALL", 0)
+
+    def fail(*_: object) -> None:
+        raise LimitError("no space left for the queue")
+
+    monkeypatch.setattr(base.indexes, "catch_up", fail)
+    hits = articles.search("body", mode="semantic")
+    assert [hit.id for hit in hits] == ["a1"]
+    assert hits.report.degraded == "no space left for the queue; answered exactly from the catalog"
+
+
+def test_the_index_has_fields_that_another_process_has_declared_meanwhile(root, encoder, monkeypatch) -> None:
+    with kb.open(root, encoders={"fake": encoder}) as base:
+        articles = base.collection("articles")
+        articles.add(make(articles, "a1"))
+        (before,) = base.stored_collections()
+    config = root / "config.toml"
+    config.write_text(config.read_text() + 'extra = { type = "str", required = false }\n')
+    with kb.open(root, encoders={"fake": encoder}) as base:
+        articles = base.collection("articles")
+        monkeypatch.setattr(articles, "_follow", lambda _stored: None)
+        articles.add(make(articles, "a2", extra="hello"))
+        index = base.follow(before)
+        assert index.get(["a2#0"])["a2#0"].metadata["extra"] == "hello"
+        assert list(base.verify(full=True)) == []

@@ -20,6 +20,7 @@ from kb.catalog.collections import (
     list_collections,
     next_change,
     replace_schema,
+    with_present_fields,
 )
 from kb.catalog.documents import (
     Revision,
@@ -62,7 +63,6 @@ from kb.catalog.files import (
     integrity,
     move_rejects,
     summarise,
-    sync,
 )
 from kb.catalog.filter_sql import to_sql
 from kb.catalog.generation_rows import (
@@ -88,7 +88,7 @@ from kb.catalog.generations import (
     serving,
     waiting_seqs,
 )
-from kb.catalog.glance import Glance, GlancedCollection, connect_to_look, glance
+from kb.catalog.glance import Glance, GlancedCollection, glance
 from kb.catalog.job_changes import MAX_KEYS, JobChange, changes_of_job, keys_of_job
 from kb.catalog.jobs import (
     Counts,
@@ -245,7 +245,6 @@ __all__ = [
     "check_sqlite",
     "chunk_vectors",
     "compile_condition",
-    "connect_to_look",
     "copy_catalog",
     "count_change_everywhere",
     "count_chunks",
@@ -363,7 +362,6 @@ __all__ = [
     "shared_origins",
     "stored_states",
     "summarise",
-    "sync",
     "table_problems",
     "text_bytes",
     "text_hashes",
@@ -379,4 +377,5 @@ __all__ = [
     "waiting_seqs",
     "walk",
     "was_there",
+    "with_present_fields",
 ]

@@ -11,7 +11,7 @@ from kb.catalog.engine import now
 from kb.catalog.failures import ADVICE
 from kb.catalog.tables import collections, generations
 from kb.errors import CatalogDamagedError, SchemaError
-from kb.schema import FieldType, Recipe, Schema
+from kb.schema import FieldType, Recipe, Schema, with_template
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult, Row, Select
@@ -117,6 +117,14 @@ def replace_schema(
     )
     _index_fields(connection, stored.id, schema)
     return replace(stored, schema=schema, recipe=recipe, language=language)
+
+
+def with_present_fields(connection: Connection, stored: StoredCollection) -> StoredCollection:
+    """Return a collection with the fields that it has in this snapshot: another process may have declared more."""
+    found = connection.execute(select(collections.c.schema).where(collections.c.id == stored.id)).scalar()
+    if found is None or found == stored.schema.to_json():
+        return stored
+    return replace(stored, schema=with_template(Schema.from_json(found), stored.recipe.template))
 
 
 def next_change(connection: Connection, collection_id: int) -> int:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from kb.catalog.connect import reading_engine, writing_engine
 from kb.catalog.failures import ADVICE, RESTORE, translated_errors
-from kb.catalog.files import alone_in, has_tables
+from kb.catalog.files import has_tables
 from kb.catalog.migrating import checked_revision, is_current, migrate
 from kb.catalog.soundness import accept, find_damage, forget_closed, is_noted, note_damage
 from kb.catalog.write_lock import Seen, WriteLock
+from kb.disk import file_number
 from kb.errors import CatalogDamagedError, ReadOnlyError, UsageError
-from kb.file_lock import FileLock, check_process
+from kb.file_lock import FileLock, Turn, check_process
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 _LOOK_SECONDS: Final = 0.05
+_MIGRATION_SECONDS: Final = 600.0
+"""For how long another process that makes or migrates the catalog is waited for."""
 
 
 @dataclass(slots=True)
@@ -59,7 +62,7 @@ class Catalog:
         self.is_read_only = is_read_only
         self.path = path
         self.damage = damage
-        self._file = _file(path)
+        self._file = file_number(path)
         self._is_noted = False
         self._pid = os.getpid()
         self.writing = WriteLock()
@@ -172,7 +175,7 @@ class Catalog:
     def close(self) -> None:
         """Close all connections; the write-ahead log is folded into the file."""
         self._engine.dispose()
-        if self._is_noted and self.damage is not None and _file(self.path) == self._file:
+        if self._is_noted and self.damage is not None and file_number(self.path) == self._file:
             note_damage(self.path, self.damage)  # of the file as it is now
 
     @contextmanager
@@ -191,7 +194,7 @@ class Catalog:
 
     def _check_there(self) -> None:
         # A connection that is opened now would make a new file, or read another one than the others do.
-        if _file(self.path) != self._file:
+        if file_number(self.path) != self._file:
             raise CatalogDamagedError(
                 f"{self.path} is no longer the file that was opened: it was moved, deleted or replaced",
                 unchanged="nothing was done",
@@ -216,15 +219,6 @@ class Catalog:
         # A thread that goes on after the closing would connect anew, and write without the lock.
         if self.is_shut:
             raise UsageError("the knowledge base is closed", unchanged="nothing was done", hint="open it again")
-
-
-def _file(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another one that takes its place; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def refusal(path: Path, damage: str) -> CatalogDamagedError:
@@ -254,6 +248,7 @@ def open_catalog(path: Path, *, version: str, in_use: bool = False) -> Catalog:
     Raises:
         NewerCatalogError: A newer release wrote it; the file is untouched.
         DamagedError: It is not a readable SQLite file.
+        LockedError: Another process has been migrating it for ten minutes.
         ReadOnlyError: It would have to be made or migrated where this user may not write.
     """
     with translated_errors(path):
@@ -276,7 +271,7 @@ def open_catalog(path: Path, *, version: str, in_use: bool = False) -> Catalog:
         elif not is_current(found):
             if is_read_only:
                 raise _read_only(path)
-            with alone_in(path.parent):
+            with Turn(path.parent, wait=_MIGRATION_SECONDS, doing="making or migrating the catalog"):
                 found = checked_revision(path, version)
                 if not is_current(found):
                     migrate(path, found, version)

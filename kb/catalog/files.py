@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from kb.catalog.failures import translated_errors
+from kb.disk import sync
 from kb.errors import CatalogDamagedError, DamagedError
 
 if TYPE_CHECKING:
@@ -166,15 +165,6 @@ def copy_catalog(path: Path, target: Path, on_pages: Callable[[int, int], None] 
     sync(target.parent)
 
 
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def move_rejects(path: Path, folder: Path) -> None:
     """Let the jobs of a catalog that has been copied elsewhere no longer point at the reject files of the original.
 
@@ -203,14 +193,3 @@ def become_another(path: Path) -> None:
             " OR name LIKE 'place:%' OR name LIKE 'sent:%'"
         )
         connection.commit()
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other process makes or migrates a catalog in the folder."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -11,8 +11,8 @@ from sqlalchemy import delete, func, insert, select, update
 from kb.catalog.engine import now
 from kb.catalog.queue import VECTORS, WORDS, enqueue_all, target_of
 from kb.catalog.tables import collections, generations, index_queue
-from kb.errors import ConflictError, SupersededError
-from kb.schema import Recipe, Schema
+from kb.errors import ConflictError, SchemaError, SupersededError
+from kb.schema import Recipe, Schema, with_template
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row, Select
@@ -40,7 +40,7 @@ class StoredGeneration:
         collection_id: Whose it is.
         name: Of the Chroma collection.
         state: Whether it serves.
-        schema: With the text template of its recipe.
+        schema: Of the collection when it was begun or ceased to serve, with the text template of its recipe.
         recipe: How its vectors are made.
         dimension: The length of a vector.
         fingerprint: As that of ``StoredCollection``.
@@ -67,10 +67,14 @@ class StoredGeneration:
         return target_of(self.id)
 
     def of(self, collection: StoredCollection) -> StoredCollection:
-        """Return the collection as it would be if this generation served."""
+        """Return the collection as it would be if this generation served: with the fields that it has now."""
+        try:
+            schema = with_template(collection.schema, self.recipe.template)
+        except SchemaError:  # it is empty, and declared anew without a field that this template shows
+            schema = self.schema
         return replace(
             collection,
-            schema=self.schema,
+            schema=schema,
             recipe=self.recipe,
             dimension=self.dimension,
             fingerprint=self.fingerprint,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
+from kb.catalog.files import looking
 from kb.catalog.tables import HEAD
 from kb.schema import Recipe
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Mapping
     from pathlib import Path
 
@@ -67,18 +66,11 @@ def glance(path: Path) -> Glance:
     Raises:
         sqlite3.DatabaseError: It cannot be read, or is something else.
     """
-    with closing(connect_to_look(path)) as connection:
+    with looking(path) as connection:
         (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         info = {str(name): str(value) for name, value in connection.execute("SELECT name, value FROM catalog_info")}
         found = tuple(_collections(connection)) if revision <= HEAD else ()
     return Glance(str(revision), revision < HEAD, revision > HEAD, info, found)
-
-
-def connect_to_look(path: Path) -> sqlite3.Connection:
-    """Return a connection that reads an SQLite file and writes nothing, in it or beside it."""
-    # Without a log nobody is writing: opened as immutable, the file gets no side files from a mere look.
-    mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
-    return sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=5)
 
 
 def _collections(connection: sqlite3.Connection) -> list[GlancedCollection]:

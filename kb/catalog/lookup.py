@@ -12,6 +12,7 @@ from sqlalchemy.dialects import sqlite
 
 from kb.catalog.filter_sql import to_sql
 from kb.catalog.trusted import check_content
+from kb.errors import SupersededError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,8 +160,15 @@ def page_seqs(connection: Connection, collection_id: int, *, after: int, limit: 
 
 
 def current_change(connection: Connection, collection_id: int) -> int:
-    """Return the number of the last write to the collection."""
-    return int(select_rows(connection, "SELECT change FROM collections WHERE id = ?", (collection_id,))[0][0])
+    """Return the number of the last write to the collection.
+
+    Raises:
+        SupersededError: It has been deleted.
+    """
+    rows = select_rows(connection, "SELECT change FROM collections WHERE id = ?", (collection_id,))
+    if not rows:
+        raise SupersededError("the collection has been deleted meanwhile", unchanged="nothing was done")
+    return int(rows[0][0])
 
 
 def select_rows(connection: Connection, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:

@@ -11,6 +11,7 @@ from kb.catalog.connect import writing_engine
 from kb.catalog.files import copy_catalog, stored_revision
 from kb.catalog.soundness import forget_closed
 from kb.catalog.tables import HEAD, catalog_info
+from kb.disk import sync
 from kb.errors import DamagedError, NewerCatalogError
 from kb.failpoints import failpoint
 
@@ -85,3 +86,4 @@ def migrate(path: Path, found: str | None, version: str) -> None:
     failpoint("migrate_after")
     if target is not path:
         target.replace(path)
+        sync(path.parent)

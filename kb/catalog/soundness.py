@@ -20,7 +20,8 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from kb.catalog.files import looking, sync
+from kb.catalog.files import looking
+from kb.disk import sync
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,6 +137,17 @@ def _log_damage(path: Path) -> str | None:
     SQLite reads a log up to its first wrong frame: right where the last write was cut short, for nobody was told that
     it was done. Where another write follows that frame, the one before had been acknowledged, and is lost.
     """
+    before = _identity(_log(path))
+    try:
+        found = _leftover_damage(path)
+    except FileNotFoundError:
+        return None
+    # One that changes while it is looked at, or goes, is no leftover: somebody writes to it.
+    return found if found is None or _identity(_log(path)) == before else None
+
+
+def _leftover_damage(path: Path) -> str | None:
+    """Return what is wrong with a log that nobody writes to, or None."""
     with _log(path).open("rb") as file:
         header = file.read(_HEADER)
         if len(header) < _HEADER:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from kb.index.chroma import BASE, Generation, VectorIndex
-from kb.index.chroma_files import damage_of, is_passing
+from kb.index.chroma_files import DATABASE, damage_of, is_passing
 from kb.index.connect import OWN_KEYS, limits_of, reach
 from kb.index.filter_where import to_where
-from kb.index.leftovers import operations, orphan_segments, orphan_words, stray_generations
+from kb.index.leftovers import operations, orphan_segments, orphan_words, stray_generations, why_unreadable
 from kb.index.lock import LOCK_FILE, Owner, is_held, read_owner
 from kb.index.opening import Verdict
 from kb.index.ownership import Ownership
 from kb.index.quarantine import QUARANTINE, quarantine
 from kb.index.records import JITTER, Candidate, MetadataValue, Record, jittered, record_id
 from kb.index.seal import FOLDER
-from kb.index.serving import Served
+from kb.index.server import Served
 from kb.index.values import field_value, index_value
 from kb.index.word_files import is_known, seal_words, word_damage
 from kb.index.word_query import WordQuery
@@ -23,6 +23,7 @@ from kb.index.words import OpenWords, WordIndex, WordMatches
 
 __all__ = [
     "BASE",
+    "DATABASE",
     "FOLDER",
     "JITTER",
     "LOCK_FILE",
@@ -62,6 +63,7 @@ __all__ = [
     "seal_words",
     "stray_generations",
     "to_where",
+    "why_unreadable",
     "word_damage",
     "words_folder",
 ]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from kb.errors import DamagedError, MismatchError
-from kb.index.chroma_files import is_passing
+from kb.index.chroma_files import DATABASE, is_passing
 from kb.index.connect import OWN, away, open_folder, open_server
 from kb.index.records import Candidate, Record, candidate
 from kb.index.seal import FOLDER
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 SYNC_VARIABLE: Final = "KB_SYNC_THRESHOLD"
 """Of the environment: after how many records a new collection writes its graph; for tests of what happens then."""
 
-_DATABASE: Final = "chroma.sqlite3"
 BASE: Final = "kb:base"
 """What a collection on a server of several knowledge bases says whose it is."""
 
@@ -339,7 +338,7 @@ class VectorIndex:
 
     def _folders(self, path: Path, collection_id: str) -> list[Path]:
         """Return the folders that a Chroma collection keeps its graph in; only its database knows."""
-        database = sqlite3.connect(f"{(path / _DATABASE).as_uri()}?mode=ro", uri=True)
+        database = sqlite3.connect(f"{(path / DATABASE).as_uri()}?mode=ro", uri=True)
         try:
             rows = database.execute(
                 "SELECT id FROM segments WHERE collection = ? AND scope = 'VECTOR'", (collection_id,)

@@ -5,19 +5,18 @@ Nothing here opens Chroma: its SQLite file is read, and never written.
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
+from kb.index.chroma_files import DATABASE
 from kb.index.seal import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-_SQLITE: Final = "chroma.sqlite3"
 _SEGMENT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -63,14 +62,27 @@ def orphan_words(storage: Path, wanted: Iterable[Path]) -> list[Path]:
     return sorted(path for path in (storage / WORDS).glob("*") if path.is_dir() and path not in known)
 
 
+def why_unreadable(storage: Path) -> str | None:
+    """Return why Chroma's SQLite file cannot be read, or None where it can be, or there is no index at all."""
+    path = storage / FOLDER / DATABASE
+    if not path.exists():
+        return f"{path} is missing: the index cannot be opened" if any((storage / FOLDER).glob("*")) else None
+    try:
+        _select(path, "SELECT id FROM segments")
+    except sqlite3.DatabaseError as error:
+        return f"{path} cannot be read: {error}"
+    return None
+
+
 def _rows(storage: Path, query: str) -> list[tuple[object, ...]] | None:
     """Return what Chroma's SQLite file answers, or None where it does not."""
-    path = storage / FOLDER / _SQLITE
-    if not path.exists():
-        return None
-    quoted = os.fspath(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     try:
-        with closing(sqlite3.connect(f"file:{quoted}?mode=ro", uri=True)) as connection:
-            return connection.execute(query).fetchall()
+        return _select(storage / FOLDER / DATABASE, query)
     except sqlite3.DatabaseError:
         return None
+
+
+def _select(path: Path, query: str) -> list[tuple[object, ...]]:
+    # Locked against whoever writes to it; without a file there is none made.
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        return connection.execute(query).fetchall()

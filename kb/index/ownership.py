@@ -255,8 +255,8 @@ class Ownership:
         """Close Chroma and seal what it leaves, then give up the lock."""
         with self._guard:
             try:
-                self.sharing.close()
                 self._close_index()
+                self.sharing.close()
             finally:
                 if self._lock is not None:
                     self._lock.release()

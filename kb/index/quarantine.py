@@ -7,8 +7,8 @@ import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from kb.disk import sync
 from kb.errors import DamagedError
-from kb.index.seal import sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +29,8 @@ def quarantine(storage: Path, path: Path) -> Path:
     try:
         target = _target(storage, path)
         path.rename(target)
-        sync_folder(target.parent)
-        sync_folder(path.parent)
+        sync(target.parent)
+        sync(path.parent)
     except OSError as error:
         raise DamagedError(
             f"{path} cannot be moved to {storage / QUARANTINE}: {error.strerror}",

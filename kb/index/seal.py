@@ -13,6 +13,8 @@ import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+from kb.disk import sync
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -65,7 +67,7 @@ def put_seal(storage: Path) -> None:
     vouch for them, so they are on the disk before it is.
     """
     for path in (storage / FOLDER).rglob("*"):
-        _sync(path)
+        sync(path)
     text = json.dumps({"chromadb": version("chromadb"), "files": _files(storage / FOLDER)}, indent=0, sort_keys=True)
     temporary = storage / f"{SEAL}.part"
     with temporary.open("w") as file:
@@ -73,13 +75,13 @@ def put_seal(storage: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(storage / SEAL)
-    sync_folder(storage)
+    sync(storage)
 
 
 def break_seal(storage: Path) -> None:
     """Note that the index is going to be written to; on the disk before this returns."""
     (storage / SEAL).unlink(missing_ok=True)
-    sync_folder(storage)
+    sync(storage)
 
 
 def count_stop(storage: Path) -> int:
@@ -95,19 +97,6 @@ def count_stop(storage: Path) -> int:
 def forget_stops(storage: Path) -> None:
     """Begin counting anew."""
     (storage / STOPS).unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until what was created, renamed or deleted in a folder is on the disk."""
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _files(folder: Path) -> dict[str, list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from kb.catalog import JobStatus, find_job, save_job
@@ -76,20 +77,26 @@ def began(catalog: Catalog, job: Job, *, is_resumed: bool) -> None:
     if not job.id:
         return
     storage = catalog.path.parent
-    with catalog.writing, catalog.write() as connection:
-        if is_resumed:
-            stored = find_job(connection, job.id, alive=alive(storage))
-            if stored is None or not stored.status.is_resumable or stored.counts != job.counts:
-                raise ConflictError(
-                    f"the job {job.id} has just been resumed, cancelled or undone by somebody else",
-                    unchanged="nothing was imported",
-                    hint=f"kb jobs show {job.id}",
-                )
-            forget(storage, job.id)
-        save_job(connection, job)
-        # Before anybody else may write: they would take it for lost.
-        (storage / RUNNING).mkdir(mode=0o700, exist_ok=True)
-        catalog.running[job.id] = FileLock(storage / RUNNING / job.id, wait=_LOOK_SECONDS)
+    with catalog.writing, ExitStack() as undone:
+        with catalog.write() as connection:
+            if is_resumed:
+                _check_resumable(find_job(connection, job.id, alive=alive(storage)), job)
+                forget(storage, job.id)
+            save_job(connection, job)
+            # Before anybody else may write: they would take it for lost.
+            (storage / RUNNING).mkdir(mode=0o700, exist_ok=True)
+            catalog.running[job.id] = FileLock(storage / RUNNING / job.id, wait=_LOOK_SECONDS)
+            undone.callback(ended, catalog, job)
+        undone.pop_all()  # it is committed
+
+
+def _check_resumable(stored: Job | None, job: Job) -> None:
+    if stored is None or not stored.status.is_resumable or stored.counts != job.counts:
+        raise ConflictError(
+            f"the job {job.id} has just been resumed, cancelled or undone by somebody else",
+            unchanged="nothing was imported",
+            hint=f"kb jobs show {job.id}",
+        )
 
 
 def ended(catalog: Catalog, job: Job) -> None:

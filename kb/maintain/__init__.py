@@ -12,7 +12,7 @@ from kb.maintain.purge import Doomed, PurgePlan, check_idle, deleted_before, del
 from kb.maintain.rebuild import RebuildPlan, RebuildStep, plan_rebuild, rebuild
 from kb.maintain.recover import Recovered, recover
 from kb.maintain.reembed_cost import ReembedEstimate, estimate_reembed
-from kb.maintain.restoring import restore_backup
+from kb.maintain.restore import restore_backup
 from kb.maintain.salvage import damage_problems, readable_collections, unreadable
 from kb.maintain.stats import CollectionStats, Stats, collection_stats, disk_bytes
 from kb.maintain.step import Cleaned, Step

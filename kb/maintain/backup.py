@@ -6,7 +6,6 @@ The catalog holds every fact, so a backup needs nothing else; the indexes of a r
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from kb import __version__
 from kb import catalog as cat
+from kb.disk import sync
 from kb.errors import (
     CatalogDamagedError,
     ConflictError,
@@ -28,6 +28,7 @@ from kb.errors import (
     nearest,
 )
 from kb.failpoints import failpoint
+from kb.file_lock import FileLock
 from kb.maintain.manifest import MANIFEST, BackedUpFile, Manifest, file_hash, read_manifest, refused
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def create_backup(
             manifest = _fill(part, root, storage, name, on_pages)
             failpoint("backup_complete")
             part.rename(folder / name)
-            cat.sync(folder)
+            sync(folder)
         except BaseException as error:  # half a backup stays behind on no account, Ctrl-C included; raised again
             shutil.rmtree(part, ignore_errors=True)
             if isinstance(error, LimitError) or getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
@@ -205,7 +206,7 @@ def _fill(part: Path, root: Path, storage: Path, name: str, on_pages: Callable[[
     summary = cat.summarise(copy)
     (part / CONFIG).write_bytes((root / CONFIG).read_bytes())
     (part / CONFIG).chmod(0o600)
-    cat.sync(part / CONFIG)
+    sync(part / CONFIG)
     inside = storage.is_relative_to(root) and storage != root
     manifest = Manifest(
         name,
@@ -220,8 +221,8 @@ def _fill(part: Path, root: Path, storage: Path, name: str, on_pages: Callable[[
     )
     (part / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     (part / MANIFEST).chmod(0o600)
-    cat.sync(part / MANIFEST)
-    cat.sync(part)
+    sync(part / MANIFEST)
+    sync(part)
     return manifest
 
 
@@ -229,19 +230,19 @@ def _fill(part: Path, root: Path, storage: Path, name: str, on_pages: Callable[[
 def _alone(folder: Path) -> Iterator[None]:
     """Make sure that no other backup is being made, then clear away what a killed one has left."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    sync(folder.parent)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise LockedError(
-                f"another backup is being made in {folder}", unchanged="nothing was written", hint="wait for it"
-            ) from None
+        lock = FileLock(folder)
+    except BlockingIOError:
+        raise LockedError(
+            f"another backup is being made in {folder}", unchanged="nothing was written", hint="wait for it"
+        ) from None
+    try:
         for left in folder.glob(f".*{_PART}"):
             shutil.rmtree(left)
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def _check_name(name: str) -> None:

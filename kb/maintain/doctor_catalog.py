@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 from datetime import UTC, datetime
@@ -12,8 +11,10 @@ from kb import catalog as cat
 from kb.embed import resolve
 from kb.errors import KBError
 from kb.index import FOLDER, WORDS_FOLDER
+from kb.maintain.backup import list_backups
 from kb.maintain.finding import Fact, Finding, Severity
 from kb.maintain.stats import disk_bytes
+from kb.write import MOST_WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,9 +27,6 @@ RESTORE: Final = "kb backup list"
 
 _LEAST_FREE: Final = 64 * 1024 * 1024
 """What the write-ahead log may grow to before it is folded into the catalog."""
-
-_FEW: Final = 5_000
-"""Up to so many waiting documents, opening alone brings the index up to date."""
 
 
 def look(storage: Path, settings: Settings | None, *, owned: bool) -> Iterator[Fact | Finding]:
@@ -73,7 +71,7 @@ def _collection(one: GlancedCollection, *, owned: bool) -> Iterator[Fact | Findi
     for target, number in one.waiting.items():
         message = f"the index of {target} of '{one.name}' is behind by {number:,}; searches are right meanwhile"
         severity = Severity.NOTE if owned else Severity.WARNING
-        yield Finding("queue", severity, message, "kb rebuild" if number > _FEW else "kb verify")
+        yield Finding("queue", severity, message, "kb rebuild" if number > MOST_WAITING else "kb verify")
     if one.refused:
         message = f"documents of '{one.name}' that an index refuses, and that are compared exactly: {one.refused:,}"
         yield Finding("queue", Severity.WARNING, message, f"kb verify -c {one.name}")
@@ -118,24 +116,15 @@ def _care(storage: Path, info: Mapping[str, str]) -> Iterator[Fact | Finding]:
     yield Fact("last verify", _shown(verified))
     if verified is None:
         yield Finding("verify", Severity.NOTE, "it has never been verified", "kb verify")
-    manifests = sorted((storage / "backups").glob("*/manifest.json"))
-    backups = [(_backup_time(path), path.parent.name) for path in manifests]
-    latest = max((time for time, _ in backups if time), default=None)
+    backups = list_backups(storage)
+    times = [_time(one.manifest.created) for one in backups if one.manifest is not None]
+    latest = max((time for time in times if time), default=None)
     yield Fact("last backup", _shown(latest))
-    for time, name in backups:
-        if time is None:
-            message = f"the backup '{name}' has a manifest that cannot be read"
-            yield Finding("backup", Severity.WARNING, message, f"kb backup verify {name}")
+    for one in backups:
+        if one.manifest is None:
+            yield Finding("backup", Severity.WARNING, one.problem, f"kb backup verify {one.path.name}")
     if latest is None:
         yield Finding("backup", Severity.NOTE, "there is no backup", "kb backup create")
-
-
-def _backup_time(path: Path) -> str | None:
-    try:
-        manifest = json.loads(path.read_bytes())
-        return _time(manifest["created"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _time(value: object) -> str | None:

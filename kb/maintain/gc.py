@@ -66,6 +66,11 @@ class GcPlan:
         """Whether there is nothing to do."""
         return not (self.generations or self.strays or self.vectors or self.rubbish)
 
+    @property
+    def needs_all_files(self) -> bool:
+        """Whether files of Chroma's go, which no server may have open meanwhile."""
+        return any(one.path.startswith(f"{FOLDER}/") for one in self.rubbish)
+
 
 @dataclass(frozen=True, slots=True)
 class CompactPlan:
@@ -132,7 +137,10 @@ def plan_gc(catalog: cat.Catalog, storage: Path, *, age: timedelta) -> GcPlan:
 
 
 def gc(catalog: cat.Catalog, storage: Path, indexes: Indexes, plan: GcPlan) -> Generator[Step, None, Cleaned]:
-    """Do what a plan says, telling of each step; the caller owns the knowledge base."""
+    """Do what a plan says, telling of each step; the caller owns the knowledge base.
+
+    Where the plan ``needs_all_files``, nobody else shares its index.
+    """
     began, before = time.monotonic(), live_bytes(storage)
     yield from _collect(catalog, storage, indexes, plan, of=3)
     return Cleaned(before, live_bytes(storage), time.monotonic() - began)

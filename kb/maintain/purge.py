@@ -21,7 +21,7 @@ from kb.maintain.storage import REJECTS, delete, live_bytes, pre_upgrade_copies,
 from kb.write import Indexes, begin_anew, refresh_sample
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterable, Sequence
     from pathlib import Path
 
     from kb.schema import Schema
@@ -155,7 +155,7 @@ def purge(catalog: cat.Catalog, storage: Path, indexes: Indexes, plan: PurgePlan
             emptying the log, and the next purge does that.
     """
     began = time.monotonic()
-    check_idle(catalog)
+    check_idle(catalog, catalog.running)
     _check_reach(storage, indexes)
     free = shutil.disk_usage(storage).free
     if free < plan.needed:
@@ -175,8 +175,12 @@ def purge(catalog: cat.Catalog, storage: Path, indexes: Indexes, plan: PurgePlan
     return Cleaned(before, live_bytes(storage), time.monotonic() - began)
 
 
-def check_idle(catalog: cat.Catalog) -> None:
-    """Make sure that no job is running in this process; another one's is kept out by the lock.
+def check_idle(catalog: cat.Catalog, running: Iterable[str]) -> None:
+    """Make sure that no job is running.
+
+    Args:
+        catalog: The catalog.
+        running: The jobs that are; for who has the lock, those of this process are all.
 
     Raises:
         ConflictError: One is.
@@ -184,8 +188,7 @@ def check_idle(catalog: cat.Catalog) -> None:
     """
     if catalog.is_writing:
         raise UsageError("an import with --atomic is going on in this thread", unchanged="nothing was deleted")
-    if catalog.running:
-        name = min(catalog.running)
+    if name := min(running, default=None):
         raise ConflictError(
             f"the job {name} is running", unchanged="nothing was deleted", hint=f"wait, or kb jobs cancel {name}"
         )

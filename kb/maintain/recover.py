@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kb.errors import DamagedError, NotFoundError, UsageError, nearest
 from kb.index import FOLDER, Ownership, VectorIndex, field_value, record_id
+from kb.maintain.storage import RECOVERING
 from kb.sources import replacing
 from kb.write import inspect
 
@@ -94,7 +95,7 @@ def _copied(storage: Path) -> Iterator[Path]:
     ownership = Ownership(storage, inspect)
     ownership.take_alone()
     try:
-        with tempfile.TemporaryDirectory(prefix=".kb-recover-", dir=storage) as folder:
+        with tempfile.TemporaryDirectory(prefix=RECOVERING, dir=storage) as folder:
             shutil.copytree(storage / FOLDER, Path(folder) / FOLDER)
             yield Path(folder)
     finally:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REJECTS: Final = "rejects"
+RECOVERING: Final = ".kb-recover-"
+"""What the names of folders with a copy of the index begin with, which is there while something is read from it."""
+
 _UNTOUCHED: Final = 3600.0
 """For how many seconds nothing may have changed in what is taken for left behind by a process that has died."""
 
@@ -39,14 +42,14 @@ def pre_upgrade_copies(storage: Path) -> list[Path]:
 
 
 def left_behind(storage: Path) -> list[Path]:
-    """Return what processes that have died left half made: ``*.part`` and ``*.new``.
+    """Return what processes that have died left half made: ``*.part``, ``*.new``, copies to recover from.
 
     Nothing that has changed within the last hour: somebody may be making it, a backup needs no lock.
     """
     found = [
         path
         for folder in (storage, storage / BACKUPS, storage / REJECTS)
-        for pattern in ("*.part", "*.new")
+        for pattern in ("*.part", "*.new", f"{RECOVERING}*")
         for path in folder.glob(pattern)
         if time.time() - _touched(path) > _UNTOUCHED
     ]
@@ -72,6 +75,9 @@ def older_than(paths: list[Path], age: timedelta) -> list[Path]:
 
 
 def _touched(path: Path) -> float:
-    """Return when a file, or one below a folder, was last changed, in seconds since 1970."""
+    """Return when a file, or one below a folder, was last changed, in seconds since 1970; now for what has gone."""
     inside = path.rglob("*") if path.is_dir() else ()
-    return float(max(each.lstat().st_mtime for each in (path, *inside)))
+    try:
+        return float(max(each.lstat().st_mtime for each in (path, *inside)))
+    except FileNotFoundError:
+        return time.time()

@@ -18,7 +18,7 @@ from kb.schema.fields import (
 )
 from kb.schema.ids import lookup_id, normal_id
 from kb.schema.recipe import Recipe, content_hash
-from kb.schema.schema import Rendered, Schema, build_schema, schema_of
+from kb.schema.schema import Rendered, Schema, build_schema, schema_of, with_template
 from kb.schema.template import TextTemplate, template_parts
 
 __all__ = [
@@ -45,4 +45,5 @@ __all__ = [
     "schema_of",
     "split_list",
     "template_parts",
+    "with_template",
 ]

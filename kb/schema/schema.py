@@ -262,6 +262,15 @@ def build_schema(
     return Schema(by_name, key, parse_template(source, by_name), model or _build_model(by_name))
 
 
+def with_template(schema: Schema, template: str) -> Schema:
+    """Return a schema with another text template.
+
+    Raises:
+        SchemaError: The template names what is no field.
+    """
+    return build_schema(list(schema.fields.values()), key=schema.key, text=template, model=schema.model)
+
+
 def schema_of(document_class: type[Document], *, key: str = "id", text: str | None = None) -> Schema:
     """Return the schema that a ``Document`` subclass declares.
 

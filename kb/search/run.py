@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kb import catalog as cat
 from kb.catalog import facet_fields
 from kb.embed import check_vectors
-from kb.errors import DamagedError, LockedError
+from kb.errors import DamagedError, LimitError, LockedError
 from kb.filters import check
 from kb.search.answer import Answer, best_rejected, count_facets, turn_page
 from kb.search.examples import find_examples
@@ -89,7 +89,7 @@ def _answer(on: Searchable, query: Query, vector: np.ndarray | None, notes: tupl
         one = Asked(on, query, direction, connection, on.condition(query.filter), query.depth, examples.seqs)
         try:
             found = _find(one, may_use_index=degraded is None)
-        except (DamagedError, LockedError) as error:
+        except (DamagedError, LockedError, LimitError) as error:  # the last: no room for the index to follow
             degraded = f"{error}; answered exactly from the catalog"
             try:
                 found = _find(one, may_use_index=False)

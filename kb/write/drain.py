@@ -49,6 +49,7 @@ def drain(
             part = cat.oldest(connection, collection.id, cat.VECTORS, BATCH)
             if part is None:
                 return
+            collection = cat.with_present_fields(connection, collection)
         failpoint("before_index")
         refused: list[cat.Refusal] = []
         for start in range(0, len(part.documents), SLICE):

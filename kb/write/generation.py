@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from kb import catalog as cat
 from kb.chunks import split
 from kb.failpoints import failpoint
+from kb.index import record_id
 from kb.schema import content_hash
 from kb.write.drain import take_over, write_late
 
@@ -114,7 +115,6 @@ def fill_generation(filling: Filling, *, max_rate: float | None = None) -> Itera
         texts = {text_hash: text for one in planned for text_hash, text in one.texts.items()}
         for number in _embed(target, texts, max_rate):
             yield Filled(0, number)
-        # Where a purge has taken vectors away meanwhile, they are made again.
         if _take_over(filling, part, planned):
             yield Filled(len(part.documents), 0)
 
@@ -144,18 +144,21 @@ def _embed(target: Target, texts: Mapping[bytes, str], max_rate: float | None) -
 def _take_over(filling: Filling, part: cat.QueuePart, planned: Sequence[PlannedDocument]) -> bool:
     """Write documents to the catalog as the generation has them, then to its index, then take them off the queue.
 
-    Returns False, and writes nothing, where the catalog lacks a vector of them.
+    Returns:
+        False where vectors of theirs were collected as garbage since they were made: then nothing was done.
     """
     catalog, generation = filling.target.catalog, filling.generation
-    collection = filling.target.collection
     with filling.indexes.exclusive():
         with catalog.write() as connection:
             changed = _changed(connection, generation.collection_id, planned)
             fresh = [one for one in planned if one.stored.key not in changed]
             if not _write(connection, filling, fresh):
                 return False
+            collection = generation.of(cat.with_present_fields(connection, filling.serving))
         failpoint("gen_building")
         index = filling.indexes.other_vectors(filling.serving, generation)
+        # Nobody else knows any more how many records it had of these.
+        index.delete([record_id(d.key, n) for d in part.documents if d.key in changed for n in range(d.chunks_before)])
         documents = [document for document in part.documents if document.key not in changed]
         refused = take_over(
             catalog, collection, index, documents, store_text=filling.indexes.store_text, other=generation.id
@@ -178,7 +181,7 @@ def _changed(connection: cat.Connection, collection_id: int, planned: Sequence[P
 
 
 def _write(connection: cat.Connection, filling: Filling, planned: Sequence[PlannedDocument]) -> bool:
-    """Write documents as the generation has them; return False, having written nothing, where a vector is missing."""
+    """Write documents as the generation has them; return whether all their vectors are there."""
     recipe = filling.target.collection.recipe
     hashes = {text_hash for one in planned for text_hash in one.texts}
     numbers = cat.known_vectors(connection, recipe.space, list(hashes))

@@ -71,7 +71,8 @@ def _read(storage: Path) -> None:
 
 def _compare(storage: Path) -> str | None:
     """Return the first difference between the index and the catalog."""
-    catalog = cat.open_catalog(storage / cat.FILE_NAME, version=__version__)
+    # Whoever asked for this has it open, and may be writing.
+    catalog = cat.open_catalog(storage / cat.FILE_NAME, version=__version__, in_use=True)
     index = VectorIndex(storage)
     try:
         with catalog.read() as connection:

@@ -18,6 +18,7 @@ import pytest
 import kb
 from kb.maintain import Finding, Severity, doctor, examine
 from kb.maintain.filesystem import FileSystem, brief_life, file_system_of, hazard
+from kb.maintain.manifest import Manifest
 from kb.maintain.surroundings import CHROMADB, chromadb_findings, holders, variable_findings
 from tests import legacy
 from tests.conftest import ROOT, Ran, make
@@ -249,6 +250,8 @@ def test_what_was_put_aside_or_left_behind_is_named(stored: Path) -> None:
     storage = stored / ".kb"
     shutil.copytree(storage / "chroma", storage / "quarantine" / "chroma-1")
     (storage / "catalog.new").write_bytes(b"")
+    assert [one.code for one in found(stored)] == ["quarantine"]  # somebody may be making it
+    os.utime(storage / "catalog.new", (0, 0))
     warning, note = found(stored)
     assert (warning.code, warning.severity, warning.command) == ("quarantine", Severity.WARNING, "kb gc")
     assert warning.message.startswith(f"damaged indexes put aside in {storage}/quarantine: 1, ")
@@ -261,9 +264,9 @@ def test_when_it_was_last_verified_and_backed_up(stored: Path) -> None:
     with closing(sqlite3.connect(stored / ".kb" / "catalog.sqlite3")) as database, database:
         database.execute("INSERT OR REPLACE INTO catalog_info VALUES ('last_verify', '2026-01-02T03:04:05.000006Z')")
     for name, manifest in (
-        ("one", '{"created": "2026-01-01T00:00:00.000000Z"}'),
-        ("two", '{"created": "2026-02-01T00:00:00.000000Z"}'),
-        ("bad", "{"),
+        ("one", Manifest("one", "2026-01-01T00:00:00.000000Z", "0.1.0", "0006", None, (), (), 0, 0).to_json()),
+        ("two", Manifest("two", "2026-02-01T00:00:00.000000Z", "0.1.0", "0006", None, (), (), 0, 0).to_json()),
+        ("bad", "[]"),
     ):
         folder = stored / ".kb" / "backups" / name
         folder.mkdir(parents=True)
@@ -271,7 +274,10 @@ def test_when_it_was_last_verified_and_backed_up(stored: Path) -> None:
     examined = examine(stored)
     facts = {fact.name: fact.value for fact in examined.facts}
     assert (facts["last verify"], facts["last backup"]) == ("2026-01-02 03:04:05 UTC", "2026-02-01 00:00:00 UTC")
-    message = "the backup 'bad' has a manifest that cannot be read"
+    message = (
+        f"the backup {stored}/.kb/backups/bad cannot be used: manifest.json is no manifest: "
+        "TypeError: 'str' object cannot be interpreted as an integer"
+    )
     assert examined.findings == (Finding("backup", Severity.WARNING, message, "kb backup verify bad"),)
 
 

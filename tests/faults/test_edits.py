@@ -17,8 +17,10 @@ import pytest
 
 import kb
 from kb import catalog as cat
+from kb import write
 from kb.catalog import copy_catalog, rewriting
 from kb.embed import HashingEncoder
+from kb.file_lock import FileLock
 from kb.index import jittered
 from kb.maintain.storage import live_bytes
 from kb.reembedding import ReembedRequest
@@ -200,6 +202,45 @@ def test_faults_H7_what_hnswlib_writes_beyond_its_records_is_blank(base, article
     with kb.open(root, encoders={"fake": FakeEncoder()}) as again:
         assert found(again.collection(), "plain body number 7")[0] == "d7"
         assert list(again.verify(full=True)) == []
+
+
+@pytest.fixture
+def served(root, monkeypatch):
+    """A knowledge base whose index is configured to be behind a server."""
+    monkeypatch.setenv("KB_INDEX_MODE", "server")
+    with kb.open(root, encoders={"fake": FakeEncoder()}) as base:
+        yield base
+
+
+def test_faults_H7_where_others_may_write_a_purge_is_refused_before_it_begins(served):
+    articles = served.collection("articles")
+    fill(articles, 3)
+    articles.delete("d1")
+    plan = served.plan_purge("d1")
+    for refused in (lambda: served.purge(plan), lambda: served.compact(served.plan_compact())):
+        with pytest.raises(kb.errors.LockedError) as caught:
+            refused()
+        assert caught.value.unchanged == "nothing was changed"
+    articles.restore("d1")
+    assert articles.get("d1").title == "title 1"
+
+
+def test_faults_H8_a_collection_that_a_job_of_another_process_writes_to_is_not_deleted(base, articles, root):
+    fill(articles, 3)
+    (storage(root) / "running").mkdir(exist_ok=True)
+    elsewhere = FileLock(storage(root) / "running" / "20240131-1")
+    with pytest.raises(kb.errors.ConflictError, match="the job 20240131-1 is running"):
+        base.delete_collection("articles")
+    elsewhere.release()
+    assert base.delete_collection("articles") == 3
+
+
+def test_faults_H8_a_write_to_a_collection_that_was_deleted_meanwhile_says_so(base, articles):
+    fill(articles, 3)
+    target = articles.target()
+    base.delete_collection("articles")
+    with pytest.raises(kb.errors.SupersededError, match="the collection has been deleted meanwhile"):
+        write.put(target, [make(articles, "d4")])
 
 
 def test_faults_H7_only_deleted_documents_are_purged(base, articles):

@@ -91,14 +91,21 @@ def serve(
             pause = FIRST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
             _sleep(pause, is_stopped)
     finally:
-        if child is not None:
-            is_in_order = child.poll() is None
-            _stop(child)
-            if is_in_order and child.returncode == 0:
-                with contextlib.suppress(OSError):  # without a seal it is looked at as well
-                    put_seal(storage)
-                    forget_stops(storage)
-        lock.release()
+        try:
+            if child is not None:
+                _close(storage, child)
+        finally:
+            lock.release()
+
+
+def _close(storage: Path, child: subprocess.Popen[bytes]) -> None:
+    """End the server, and seal what it leaves in order."""
+    is_in_order = child.poll() is None
+    _stop(child)
+    if is_in_order and child.returncode == 0:
+        with contextlib.suppress(OSError):  # without a seal it is looked at as well
+            put_seal(storage)
+            forget_stops(storage)
 
 
 def _make_safe(storage: Path, inspect: Callable[[], Verdict]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from kb import catalog as cat
 from kb.config import DEFAULT_STORAGE, INCOMPLETE
+from kb.disk import sync
 from kb.errors import ConflictError, LimitError, UsageError
 from kb.failpoints import failpoint
 from kb.maintain.backup import CONFIG, check_backup
@@ -56,7 +57,7 @@ def restore_backup(backup: Path, target: Path, adapt: Callable[[Path, str], None
     with _removed_on_failure(part, target):
         part.mkdir(mode=0o700, parents=True)
         (part / INCOMPLETE).write_text(_SAYS)
-        cat.sync(part)
+        sync(part)
         failpoint("restore_begun")
         _copy(backup, part, storage, manifest)
         failpoint("restore_copied")
@@ -64,13 +65,13 @@ def restore_backup(backup: Path, target: Path, adapt: Callable[[Path, str], None
         cat.become_another(part / storage / cat.FILE_NAME)
         adapt(part, storage)
         for path in (part / storage / cat.FILE_NAME, part / CONFIG, part / storage, part):
-            cat.sync(path)
+            sync(path)
         failpoint("restore_complete")
         part.rename(target)
-        cat.sync(target.parent)
+        sync(target.parent)
     failpoint("restore_renamed")
     (target / INCOMPLETE).unlink()
-    cat.sync(target)
+    sync(target)
     return manifest
 
 
