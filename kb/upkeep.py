@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from kb import catalog as cat
@@ -37,9 +38,16 @@ def verify(
     chosen = _chosen(base, collection)
     if base.catalog is None:
         return
-    for stored in chosen:
-        yield from _model_problems(base, stored, on_note)
-    yield from compare(base.catalog, chosen, base.indexes, store_text=base.settings.store_text, full=full)
+    found = 0
+    for problem in chain(
+        *(_model_problems(base, stored, on_note) for stored in chosen),
+        compare(base.catalog, chosen, base.indexes, store_text=base.settings.store_text, full=full),
+    ):
+        found += 1
+        yield problem
+    if chosen and not found and collection is None and not base.catalog.is_read_only:
+        with base.catalog.write() as connection:
+            cat.note_verified(connection, cat.now())
 
 
 def _model_problems(

@@ -134,7 +134,7 @@ from kb.catalog.origins import (
     shared_origins,
     unseen_origins,
 )
-from kb.catalog.places import FOLDER_PLACE, base_id, index_place, set_index_place
+from kb.catalog.places import FOLDER_PLACE, LAST_VERIFY, base_id, index_place, note_verified, set_index_place
 from kb.catalog.purging import (
     UnfinishedPurge,
     count_change_everywhere,
@@ -169,7 +169,7 @@ from kb.catalog.removal import delete_collection, generation_names, reject_files
 from kb.catalog.rewriting import free_bytes, rewrite
 from kb.catalog.salvage import SavedDocument, expected_documents, saved_documents, table_problems
 from kb.catalog.samples import Sample, draw_sample, find_sample, save_sample
-from kb.catalog.soundness import FOREIGN, forget_closed, note_closed, was_there
+from kb.catalog.soundness import FOREIGN, forget_closed, look_for_damage, note_closed, was_there
 from kb.catalog.unused import Unused, delete_unused_vectors, unused_vectors
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
 from kb.catalog.walk import walk
@@ -181,6 +181,7 @@ __all__ = [
     "FILE_NAME",
     "FOLDER_PLACE",
     "FOREIGN",
+    "LAST_VERIFY",
     "MAX_KEYS",
     "RESTORE",
     "TARGETS",
@@ -304,6 +305,7 @@ __all__ = [
     "list_generations",
     "list_jobs",
     "list_judgements",
+    "look_for_damage",
     "matching_among",
     "matching_seqs",
     "move_rejects",
@@ -312,6 +314,7 @@ __all__ = [
     "note_closed",
     "note_origins",
     "note_purge",
+    "note_verified",
     "now",
     "oldest",
     "only_these",

@@ -1,4 +1,4 @@
-"""Which knowledge base this is, and which index each generation's queue has fed."""
+"""Which knowledge base this is, which index each generation's queue has fed, and when all was last found well."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 FOLDER_PLACE: Final = "folder"
 """The index in the folder of the knowledge base, whoever has it open; where nothing is noted, it is that one."""
+
+LAST_VERIFY: Final = "last_verify"
+"""The row of ``catalog_info`` with the time, in UTC, of the last ``kb verify`` that found no difference."""
 
 _BASE: Final = "base"
 
@@ -38,6 +41,12 @@ def set_index_place(connection: Connection, generation: str, place: str) -> None
     """Note which index the queue of a generation feeds from now on."""
     noted = insert(catalog_info).values(name=_place(generation), value=place)
     connection.execute(noted.on_conflict_do_update(index_elements=["name"], set_={"value": place}))
+
+
+def note_verified(connection: Connection, at: str) -> None:
+    """Note when the whole knowledge base was found to have no difference."""
+    noted = insert(catalog_info).values(name=LAST_VERIFY, value=at)
+    connection.execute(noted.on_conflict_do_update(index_elements=["name"], set_={"value": at}))
 
 
 def _place(generation: str) -> str:

@@ -63,6 +63,14 @@ def find_damage(path: Path, *, in_use: bool) -> str | None:
     return _log_damage(path) or _structure(path, "quick_check")
 
 
+def look_for_damage(path: Path, *, in_use: bool) -> str | None:
+    """Return what is wrong with a catalog, as ``find_damage``, without a trace: none with a log is opened."""
+    noted, closed = _read_note(path, DAMAGED), _read_note(path, CLOSED)
+    if noted is not None and noted.get("file") == _identity(path):
+        return str(noted.get("damage"))
+    return None if closed is None or _size(_log(path)) or in_use else _compared(path, closed)
+
+
 def note_damage(path: Path, damage: str) -> None:
     """Note that a catalog is damaged, as far as the disk still takes it."""
     with suppress(OSError):

@@ -7,11 +7,12 @@ from dataclasses import asdict
 import click
 
 from kb.cli import render
+from kb.cli.group import NearestGroup
 from kb.cli.options import Shared, shared
 from kb.cli.stopping import stoppable
 
 
-@click.group()
+@click.group(cls=NearestGroup)
 def index() -> None:
     """Serve the vector index to several processes, or show where it is.
 

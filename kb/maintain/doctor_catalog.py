@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from kb.config import Settings
 
 RESTORE: Final = "kb backup list"
-LAST_VERIFY: Final = "last_verify"
-"""The row of ``catalog_info`` with the time of the last ``kb verify`` that found no difference."""
-
 _LEAST_FREE: Final = 64 * 1024 * 1024
 """What the write-ahead log may grow to before it is folded into the catalog."""
 
@@ -52,6 +49,9 @@ def look(storage: Path, settings: Settings | None, *, owned: bool) -> Iterator[F
     except (sqlite3.DatabaseError, TypeError, ValueError, OSError) as error:
         yield Finding("catalog", Severity.ERROR, f"{path} cannot be read: {error}", RESTORE)
         return
+    if damage := cat.look_for_damage(path, in_use=owned):
+        command = "kb verify" if damage == cat.FOREIGN else RESTORE
+        yield Finding("catalog", Severity.ERROR, f"{path} is damaged, and only read: {damage}", command)
     by = found.info.get("kb_version", "?")
     yield Fact("catalog", f"revision {found.revision}, by kb {by}, {disk_bytes(path) / 1e6:,.1f} MB")
     if found.is_newer:
@@ -116,7 +116,7 @@ def _room(storage: Path, found: Glance) -> Iterator[Fact | Finding]:
 
 
 def _care(storage: Path, info: Mapping[str, str]) -> Iterator[Fact | Finding]:
-    verified = _time(info.get(LAST_VERIFY))
+    verified = _time(info.get(cat.LAST_VERIFY))
     yield Fact("last verify", _shown(verified))
     if verified is None:
         yield Finding("verify", Severity.NOTE, "it has never been verified", "kb verify")

@@ -132,8 +132,14 @@ def plan_gc(catalog: cat.Catalog, storage: Path, *, age: timedelta) -> GcPlan:
 
 
 def gc(catalog: cat.Catalog, storage: Path, indexes: Indexes, plan: GcPlan) -> Generator[Step, None, Cleaned]:
-    """Do what a plan says, telling of each step; the caller owns the knowledge base."""
+    """Do what a plan says, telling of each step; the caller owns the knowledge base.
+
+    Raises:
+        LockedError: Files of the vector index would go, and it is served to several processes.
+    """
     began, before = time.monotonic(), live_bytes(storage)
+    if _segments(storage, plan):
+        indexes.ownership.take_alone()  # before anything goes, so that a refusal has changed nothing
     yield from _collect(catalog, storage, indexes, plan, of=3)
     return Cleaned(before, live_bytes(storage), time.monotonic() - began)
 
@@ -155,7 +161,7 @@ def compact(catalog: cat.Catalog, storage: Path, indexes: Indexes, plan: Compact
 
     Raises:
         LimitError: There is not enough room to write the catalog anew.
-        LockedError: Another process keeps reading; all is done but emptying the log of the catalog.
+        LockedError: As ``gc``; or another process keeps reading: all is done but emptying the log of the catalog.
         UsageError: This thread is in the middle of an atomic import.
     """
     if catalog.is_writing:
@@ -167,6 +173,8 @@ def compact(catalog: cat.Catalog, storage: Path, indexes: Indexes, plan: Compact
             unchanged="nothing was compacted",
             hint="free space, try again",
         )
+    if plan.rebuilds or _segments(storage, plan.gc):
+        indexes.ownership.take_alone()
     began, before = time.monotonic(), live_bytes(storage)
     with catalog.read() as connection:
         collections = cat.list_collections(connection)
@@ -197,12 +205,17 @@ def _collect(catalog: cat.Catalog, storage: Path, indexes: Indexes, plan: GcPlan
             cat.count_change_everywhere(connection)
     failpoint("compact_vectors")
     yield Step("deleting files that nothing uses", 3, of)
-    segments = [storage / one.path for one in plan.rubbish if one.path.startswith(f"{FOLDER}/")]
+    segments = _segments(storage, plan)
     if segments:
         indexes.sweep()
     for one in plan.rubbish:
         if storage / one.path not in segments:
             delete(storage / one.path)
+
+
+def _segments(storage: Path, plan: GcPlan) -> list[Path]:
+    """Return the folders that Chroma has left behind, and deletes nothing of while it is served."""
+    return [storage / one.path for one in plan.rubbish if one.path.startswith(f"{FOLDER}/")]
 
 
 def _drop_generations(catalog: cat.Catalog, indexes: Indexes, plan: GcPlan) -> None:

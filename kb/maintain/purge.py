@@ -151,10 +151,12 @@ def purge(catalog: cat.Catalog, storage: Path, indexes: Indexes, plan: PurgePlan
     Raises:
         ConflictError: A document has been brought back since, or a job is running.
         LimitError: There is not enough room to write the catalog anew.
-        LockedError: Another process keeps reading; all is done but emptying the log, and the next purge does that.
+        LockedError: The index is served to several processes, and nothing was done; or another process keeps reading:
+            all is done but emptying the log, and the next purge does that.
     """
     began = time.monotonic()
     check_idle(catalog)
+    indexes.ownership.take_alone()  # before anything goes: what is refused later could not be taken back
     free = shutil.disk_usage(storage).free
     if free < plan.needed:
         raise LimitError(

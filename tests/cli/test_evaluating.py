@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -91,6 +92,7 @@ def test_judgements_are_shown_listed_and_removed(cli):
     assert (ran.code, json.loads(ran.out)) == (0, {"removed": 2})
     ran = cli("judge", "red fruit", "--remove", "--format", "table")
     assert (ran.code, ran.out) == (4, "removed 0 judgements\n")
+    assert ran.err == "nothing was judged like that: kb judge --list shows what was\n"
 
 
 @pytest.mark.parametrize(
@@ -324,7 +326,7 @@ def test_a_matrix_that_is_too_wide_goes_on_below(cli, monkeypatch, width, tables
 def test_models_side_by_side(cli, queries, pairs, monkeypatch):
     from kb.embed import known, models
 
-    again = known.known_model("hashing-256")
+    again = replace(known.known_model("hashing-256"), id="second")
     monkeypatch.setattr(models, "known_model", lambda name: again if name == "second" else known.known_model(name))
     arguments = (
         "compare-models",

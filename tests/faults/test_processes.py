@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import kb
-from kb.errors import UnreachableError
+from kb.errors import LockedError, UnreachableError
 from kb.file_lock import is_held
 from kb.schema import content_hash
 from kb.search import semantic
@@ -174,6 +174,21 @@ def test_two_processes_see_each_others_writes_behind_a_server(root: Path) -> Non
         assert [hit["id"] for hit in json.loads(out)["hits"]] == ["shared1"], err
         assert json.loads(out)["report"]["degraded"] is None
         assert list(base.verify(full=True)) == []
+
+
+def test_behind_a_server_nothing_is_purged_in_part(root: Path) -> None:
+    prepare(root)
+    with kb.open(root) as base:
+        key = base.collection().keys()[0]
+        base.collection().delete(key)
+    with served(root), kb.open(root) as base:
+        plan = base.plan_purge(key)
+        with pytest.raises(LockedError) as caught:
+            base.purge(plan)
+        assert caught.value.unchanged == "nothing was changed"
+        assert base.plan_purge().unfinished is None
+        base.collection().restore(key)
+        assert base.collection().get(key).id == key
 
 
 def search(base: kb.KnowledgeBase, monkeypatch: pytest.MonkeyPatch, text: str) -> kb.Hits:
