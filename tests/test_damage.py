@@ -418,3 +418,13 @@ def test_faults_A18_a_file_that_cannot_be_read_at_all_says_how_to_go_on(copy: Pa
         f"{catalog_of(copy)} is damaged: file is not a database",
         RESTORE,
     )
+
+
+def test_faults_A18_unreadable_names_of_tables_are_damage(copy: Path) -> None:
+    path = catalog_of(copy)
+    data = path.read_bytes()
+    place = data.index(b"catalog_info")
+    path.write_bytes(data[:place] + b"\xb2" * 12 + data[place + 12 :])
+    with pytest.raises(CatalogDamagedError) as caught:
+        kb.open(copy)
+    assert str(caught.value).startswith(f"{path} is damaged: ")

@@ -133,7 +133,7 @@ def _structure(path: Path, pragma: str = "integrity_check") -> str | None:
     try:
         with looking(path) as connection:
             (message,) = connection.execute(f"PRAGMA {pragma}(1)").fetchone()
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         return str(error)
     return None if message == "ok" else " ".join(str(message).removeprefix("*** in database main ***").split())
 
@@ -184,7 +184,7 @@ def _readable_frames(path: Path) -> int:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             # In the index of the log that SQLite has just made; its "WAL-mode File Format" says where.
             return int(struct.unpack_from("=I", path.with_name(path.name + "-shm").read_bytes(), 16)[0])
-    except (sqlite3.DatabaseError, OSError, struct.error):
+    except (sqlite3.DatabaseError, UnicodeDecodeError, OSError, struct.error):
         return 0
 
 
