@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -326,7 +325,7 @@ def test_a_matrix_that_is_too_wide_goes_on_below(cli, monkeypatch, width, tables
 def test_models_side_by_side(cli, queries, pairs, monkeypatch):
     from kb.embed import known, models
 
-    again = replace(known.known_model("hashing-256"), id="second")
+    again = known.known_model("hashing-256")
     monkeypatch.setattr(models, "known_model", lambda name: again if name == "second" else known.known_model(name))
     arguments = (
         "compare-models",
