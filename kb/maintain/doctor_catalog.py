@@ -49,15 +49,17 @@ def look(storage: Path, settings: Settings | None, *, owned: bool) -> Iterator[F
     except (sqlite3.DatabaseError, TypeError, ValueError, OSError) as error:
         yield Finding("catalog", Severity.ERROR, f"{path} cannot be read: {error}", RESTORE)
         return
-    if damage := cat.look_for_damage(path, in_use=owned):
-        command = "kb verify" if damage == cat.FOREIGN else RESTORE
-        yield Finding("catalog", Severity.ERROR, f"{path} is damaged, and only read: {damage}", command)
     by = found.info.get("kb_version", "?")
     yield Fact("catalog", f"revision {found.revision}, by kb {by}, {disk_bytes(path) / 1e6:,.1f} MB")
     if found.is_newer:
         message = f"the catalog was written by kb {by}, which is newer than this one"
         yield Finding("catalog", Severity.ERROR, message, f"pip install 'kb>={by}'")
         return
+    damage = cat.look_for_damage(path, in_use=owned)
+    if damage == cat.FOREIGN:
+        yield Finding("catalog", Severity.WARNING, f"{path} is only read: {damage}", "kb verify")
+    elif damage is not None:
+        yield Finding("catalog", Severity.ERROR, f"{path} is damaged, and only read: {damage}", RESTORE)
     if found.is_older:
         message = "the catalog is of an earlier release: the next opening copies and migrates it"
         yield Finding("catalog", Severity.NOTE, message)

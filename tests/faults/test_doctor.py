@@ -304,6 +304,10 @@ def test_what_was_put_aside_or_left_behind_is_named(stored: Path) -> None:
 def test_when_it_was_last_verified_and_backed_up(stored: Path) -> None:
     with closing(sqlite3.connect(stored / ".kb" / "catalog.sqlite3")) as database, database:
         database.execute("INSERT OR REPLACE INTO catalog_info VALUES ('last_verify', '2026-01-02T03:04:05.000006Z')")
+    (foreign,) = (finding for finding in examine(stored).findings if finding.code == "catalog")
+    message = f"{stored}/.kb/catalog.sqlite3 is only read: something else than kb has written to it since it was closed"
+    assert foreign == Finding("catalog", Severity.WARNING, message, "kb verify")
+    (stored / ".kb" / "catalog.closed").unlink()
     for name, manifest in (
         ("one", '{"created": "2026-01-01T00:00:00.000000Z"}'),
         ("two", '{"created": "2026-02-01T00:00:00.000000Z"}'),
