@@ -297,6 +297,8 @@ class Opened:
         if stored.schema.to_json() == declared.schema.to_json() and stored.recipe == recipe and same_language:
             # Equal, but the declared one may be a class of the caller's own: that is what comes back.
             return replace(stored, schema=declared.schema)
+        if self.damage is not None:
+            return stored  # what is only read is read as it was stored, whatever is declared by now
         assert self._catalog is not None
         with self._catalog.read() as connection:
             # Nothing that a restoration could bring back, either.

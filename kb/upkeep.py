@@ -41,7 +41,7 @@ def verify(
         is_sound = False
         yield problem
     # Only where writing would have been possible: a damaged catalog is not written to.
-    if chosen and is_sound and collection is None and base.catalog.damage is None:
+    if chosen and is_sound and collection is None and base.catalog.damage is None and not base.catalog.is_read_only:
         with base.catalog.write() as connection:
             cat.note_verified(connection)
 

@@ -295,6 +295,35 @@ def test_faults_A18_damage_elsewhere_leaves_the_documents_to_be_saved(copy: Path
         assert base.unreadable() == []
 
 
+def test_a_damaged_catalog_is_read_whatever_is_declared_by_now(copy: Path) -> None:
+    page = damaged_page(copy, ("revisions", "leaf"))[-1]
+    spoil(copy, page)
+    config = copy / "config.toml"
+    config.write_text(
+        config.read_text().replace(
+            "[collections.articles.fields]", '[collections.articles.fields]\nextra = { type = "str", required = false }'
+        )
+    )
+    with kb.open(copy, encoders={"fake": FakeEncoder()}) as base:
+        assert base.damage is not None
+        articles = base.collection()
+        assert articles.count() == DOCUMENTS
+        assert [entry.id for entry in articles.entries(limit=2)] == ["a000", "a001"]
+
+
+def test_the_doctor_finds_a_damaged_catalog_before_and_after_it_was_noticed(copy: Path) -> None:
+    spoil(copy, damaged_page(copy, ("revisions", "leaf"))[-1])
+    path = catalog_of(copy)
+    before = {one.name: one.read_bytes() for one in path.parent.iterdir() if one.is_file()}
+    (first,) = (one for one in kb.maintain.examine(copy).findings if one.code == "catalog")
+    assert {one.name: one.read_bytes() for one in path.parent.iterdir() if one.is_file()} == before
+    assert first.message.startswith(f"{path} is damaged, and only read: ")
+    assert (str(first.severity), first.command) == ("error", "kb backup list")
+    with kb.open(copy, encoders={"fake": FakeEncoder()}) as base:
+        assert base.damage is not None
+    assert first in kb.maintain.examine(copy).findings
+
+
 def test_faults_A18_damage_that_shows_while_reading_stops_all_writes(copy: Path) -> None:
     with kb.open(copy, encoders={"fake": FakeEncoder()}) as base:
         articles = base.collection("articles")
@@ -405,3 +434,13 @@ def test_faults_A18_a_file_that_cannot_be_read_at_all_says_how_to_go_on(copy: Pa
         f"{catalog_of(copy)} is damaged: file is not a database",
         RESTORE,
     )
+
+
+def test_faults_A18_unreadable_names_of_tables_are_damage(copy: Path) -> None:
+    path = catalog_of(copy)
+    data = path.read_bytes()
+    place = data.index(b"catalog_info")
+    path.write_bytes(data[:place] + b"\xb2" * 12 + data[place + 12 :])
+    with pytest.raises(CatalogDamagedError) as caught:
+        kb.open(copy)
+    assert str(caught.value).startswith(f"{path} is damaged: ")

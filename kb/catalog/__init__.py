@@ -171,7 +171,7 @@ from kb.catalog.rewriting import free_bytes, rewrite
 from kb.catalog.salvage import SavedDocument, expected_documents, saved_documents, table_problems
 from kb.catalog.samples import Sample, draw_sample, find_sample, save_sample
 from kb.catalog.sent import has_late, note_sent, put_sent, requeue_late
-from kb.catalog.soundness import FOREIGN, forget_closed, note_closed, was_there
+from kb.catalog.soundness import FOREIGN, forget_closed, look_for_damage, note_closed, was_there
 from kb.catalog.unused import Unused, delete_unused_vectors, unused_vectors
 from kb.catalog.vectors import ChunkVectors, chunk_vectors, get_vectors, insert_vectors, known_vectors
 from kb.catalog.walk import walk
@@ -308,6 +308,7 @@ __all__ = [
     "list_generations",
     "list_jobs",
     "list_judgements",
+    "look_for_damage",
     "matching_among",
     "matching_seqs",
     "move_rejects",

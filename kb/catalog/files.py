@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
-from kb.catalog.failures import translated_errors
+from kb.catalog.failures import RESTORE, translated_errors
 from kb.disk import sync
 from kb.errors import CatalogDamagedError, DamagedError
 
@@ -79,7 +79,12 @@ def stored_revision(path: Path) -> tuple[str | None, str]:
     if not path.exists() or path.stat().st_size == 0:
         return None, ""
     with translated_errors(path), looking(path) as connection:
-        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        try:
+            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        except UnicodeDecodeError as error:  # in place of SQLite's own error, when its message cannot be read, either
+            raise CatalogDamagedError(
+                f"{path} is damaged: the names of its tables cannot be read", hint=RESTORE
+            ) from error
         if "alembic_version" not in names:
             if names:
                 raise DamagedError(f"{path} is an SQLite file, but not a catalog", hint="move it away")
@@ -96,7 +101,7 @@ def has_tables(path: Path) -> bool:
     try:
         with looking(path) as connection:
             names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
         return False
     return {"collections", "documents", "chunks", "vectors"} <= names
 
@@ -126,7 +131,7 @@ def integrity(path: Path) -> list[str]:
     try:
         with looking(path) as connection:
             found = [str(message) for (message,) in connection.execute("PRAGMA integrity_check")]
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         return [str(error)]
     return [] if found == ["ok"] else found
 

@@ -1,4 +1,4 @@
-"""Which knowledge base this is, and which index each generation's queue has fed."""
+"""Which knowledge base this is, which index each generation's queue has fed, and when all was last found well."""
 
 from __future__ import annotations
 

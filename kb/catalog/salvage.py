@@ -38,7 +38,7 @@ def table_problems(path: Path) -> dict[str, str]:
                     found[name] = problem
             if not found and (problem := _check(connection, None)):
                 found[""] = problem
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         found[""] = str(error)
     return found
 
@@ -47,7 +47,7 @@ def _check(connection: sqlite3.Connection, table: str | None) -> str:
     of = "" if table is None else f"('{table}')"
     try:
         messages = [str(row[0]) for row in connection.execute(f"PRAGMA integrity_check{of}")]
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         return str(error)
     lines = [line for message in messages for line in message.splitlines() if line != "ok" and "***" not in line]
     return "" if not lines else lines[0] + (f" (and {len(lines) - 1:,} more)" if len(lines) > 1 else "")
@@ -98,7 +98,7 @@ def _indexed_keys(connection: sqlite3.Connection, collection_id: int) -> dict[in
         try:
             for seq, key in connection.execute(sql, (collection_id,)):
                 found[seq] = key  # noqa: PERF403 - what was read before the damage stays
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
             continue
         break
     return found
@@ -108,7 +108,7 @@ def _last(connection: sqlite3.Connection, table: str, column: str) -> int:
     """Return the highest row number that a table has, or has had."""
     found = 0
     for sql in (f"SELECT seq FROM sqlite_sequence WHERE name = '{table}'", f"SELECT max({column}) FROM {table}"):
-        with suppress(sqlite3.DatabaseError):
+        with suppress(sqlite3.DatabaseError, UnicodeDecodeError):
             row = connection.execute(sql).fetchone()
             found = max(found, row[0] if row and isinstance(row[0], int) else 0)
     return min(found, 2**40)
@@ -122,7 +122,7 @@ def _rows(connection: sqlite3.Connection, sql: str, last: int) -> Iterator[tuple
             low, high = ranges.pop()
             try:
                 rows = connection.execute(sql, (low, high)).fetchall()
-            except sqlite3.DatabaseError:
+            except (sqlite3.DatabaseError, UnicodeDecodeError):
                 if low < high:
                     middle = (low + high) // 2
                     ranges += [(middle + 1, high), (low, middle)]

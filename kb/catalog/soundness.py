@@ -64,6 +64,14 @@ def find_damage(path: Path, *, in_use: bool) -> str | None:
     return _log_damage(path) or _structure(path, "quick_check")
 
 
+def look_for_damage(path: Path, *, in_use: bool) -> str | None:
+    """Return what is wrong with a catalog, as ``find_damage``, without a trace: none with a log is opened."""
+    noted, closed = _read_note(path, DAMAGED), _read_note(path, CLOSED)
+    if noted is not None and noted.get("file") == _identity(path):
+        return str(noted.get("damage"))
+    return None if closed is None or _size(_log(path)) or in_use else _compared(path, closed)
+
+
 def note_damage(path: Path, damage: str) -> None:
     """Note that a catalog is damaged, as far as the disk still takes it."""
     with suppress(OSError):
@@ -126,7 +134,7 @@ def _structure(path: Path, pragma: str = "integrity_check") -> str | None:
     try:
         with looking(path) as connection:
             (message,) = connection.execute(f"PRAGMA {pragma}(1)").fetchone()
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         return str(error)
     return None if message == "ok" else " ".join(str(message).removeprefix("*** in database main ***").split())
 
@@ -188,7 +196,7 @@ def _readable_frames(path: Path) -> int:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             # In the index of the log that SQLite has just made; its "WAL-mode File Format" says where.
             return int(struct.unpack_from("=I", path.with_name(path.name + "-shm").read_bytes(), 16)[0])
-    except (sqlite3.DatabaseError, OSError, struct.error):
+    except (sqlite3.DatabaseError, UnicodeDecodeError, OSError, struct.error):
         return 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kb.cli import render
+from kb.cli.group import NearestGroup
 from kb.cli.options import Shared, check_suffix, shared
 from kb.errors import NoKnowledgeBaseError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _COLUMNS: Final = ("name", "path", "created", "kb", "documents", "bytes", "problem")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=NearestGroup, invoke_without_command=True)
 @shared
 @click.pass_context
 def backup(ctx: click.Context, options: Shared) -> None:

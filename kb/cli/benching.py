@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kb.cli import render
+from kb.cli.group import NearestGroup
 from kb.cli.options import Shared, check_suffix, shared
 from kb.cli.running import working
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _COLUMNS: Final = ("index", "setting", "recall", "p50", "p95", "build", "bytes", "missing")
 
 
-@click.group()
+@click.group(cls=NearestGroup)
 def bench() -> None:
     """Measure on your own data.
 

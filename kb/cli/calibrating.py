@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _MEANINGS: Final = {
     "strict": "9 of 10 answered queries have an answer, even where most have none",
-    "normal": "missing an answer and making one up are equally rare",
+    "normal": "the fewest errors, answers missed and answers made up counted alike",
     "loose": "19 of 20 queries that have an answer are answered",
 }
 

@@ -78,7 +78,9 @@ def purge(
                 raise click.UsageError("name what to purge: ID... or --deleted")
         if not plan.is_empty and not dry_run:
             _show_purge(options, plan)
-            if not (yes or _confirmed(f"Purge {render.counted(plan.count, 'document')}? There is no way back.")):
+            # What was interrupted has been confirmed before.
+            question = f"Purge {render.counted(plan.count, 'document')}? There is no way back."
+            if plan.count and not (yes or _confirmed(question)):
                 options.note("nothing was purged")
                 return 1
         done = None
@@ -166,11 +168,11 @@ def _show_purge(options: Shared, plan: PurgePlan) -> None:
     for one in plan.documents:
         options.note(f"{render.counted(len(one.ids), 'document')} of {one.collection}: {_some(one.ids)}")
     if plan.unfinished is not None:
-        options.note(f"and what is left of the purge that began {plan.unfinished[:19].replace('T', ' ')} UTC")
-    options.note(
-        f"{render.counted(plan.versions, 'former version')} and {render.counted(plan.vectors, 'unused vector')} go, "
-        f"and {_mb(plan.bytes)} are written anew; {_mb(plan.needed)} must be free meanwhile"
-    )
+        also = "and " if plan.count else ""
+        options.note(f"{also}what is left of the purge that began {plan.unfinished[:19].replace('T', ' ')} UTC")
+    gone = f"{render.counted(plan.versions, 'former version')} and {render.counted(plan.vectors, 'unused vector')}"
+    go = f"{gone} go, and " if plan.versions or plan.vectors else ""
+    options.note(f"{go}{_mb(plan.bytes)} are written anew; {_mb(plan.needed)} must be free meanwhile")
     for path in plan.files:
         options.note(f"deleted with them: {path}")
     if plan.jobs:
@@ -209,7 +211,10 @@ def _print_purge(options: Shared, plan: PurgePlan, done: Cleaned | None, *, dry_
         return
     if dry_run:
         _show_purge(options, plan)
-    print(f"{'would purge' if dry_run else 'purged'} {render.counted(plan.count, 'document')}")
+    if plan.count:
+        print(f"{'would purge' if dry_run else 'purged'} {render.counted(plan.count, 'document')}")
+    else:
+        print(f"{'would finish' if dry_run else 'finished'} the purge that was interrupted")
     if done is not None:
         print(_shrunk(done))
 

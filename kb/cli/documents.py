@@ -129,7 +129,8 @@ def _list_deleted(options: Shared, limit: int | None, offset: int) -> None:
     if options.format != "table":
         render.print_rows(rows, options.format, columns=columns)
     elif rows:
-        render.print_grid(rows, columns, first=["id"])
+        shown = [row | {"at": row["at"][:16].replace("T", " ")} for row in rows]
+        render.print_grid(shown, columns, first=["id"])
     options.note(f"{len(some):,} of {render.counted(len(found), 'deleted document')}")
 
 

@@ -7,19 +7,23 @@ from dataclasses import asdict
 import click
 
 from kb.cli import render
+from kb.cli.group import NearestGroup
 from kb.cli.options import Shared, shared
 from kb.cli.stopping import stoppable
 
 
-@click.group()
-def index() -> None:
-    """Serve the vector index to several processes, or show where it is.
+@click.group(cls=NearestGroup, invoke_without_command=True)
+@shared
+@click.pass_context
+def index(ctx: click.Context, options: Shared) -> int:
+    """Serve the vector index to several processes, or show where it is; alone, show it.
 
     \b
     Examples:
       kb index serve
       kb index status
     """
+    return _show(options) if ctx.invoked_subcommand is None else 0
 
 
 @index.command()
@@ -58,6 +62,10 @@ def status(options: Shared) -> int:
       kb index status
       kb index status --format json
     """
+    return _show(options)
+
+
+def _show(options: Shared) -> int:
     from kb.serving import index_status
 
     found = index_status(options.settings())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kb.cli import render
+from kb.cli.group import NearestGroup
 from kb.cli.options import Shared, shared
 from kb.cli.reembedding import print_built
 from kb.cli.running import exit_code, percent, print_job, reject_place, run_steps, working
@@ -36,7 +37,7 @@ def _which(function: Callable[..., None]) -> Callable[..., None]:
     return click.option("--status", type=click.Choice(_STATUSES), help="Only jobs that stand there.")(function)
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=NearestGroup, invoke_without_command=True)
 @_which
 @shared
 @click.pass_context

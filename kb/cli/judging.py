@@ -74,6 +74,8 @@ def _remove(options: Shared, words: tuple[str, ...]) -> int:
         print(f"removed {render.counted(removed, 'judgement')}")
     else:
         render.print_rows([found], options.format, columns=list(found))
+    if not removed:
+        options.note("nothing was judged like that: kb judge --list shows what was")
     return 0 if removed else 4
 
 

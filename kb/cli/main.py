@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from kb import __version__
+from kb.cli.group import NearestGroup
 from kb.cli.render import say
-from kb.errors import KBError, nearest
+from kb.errors import KBError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -60,7 +61,7 @@ COMMANDS: Final = {
 """By command: its module, its function, and the line that ``kb --help`` shows without importing either."""
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(NearestGroup):
     """A group whose commands are imported when they run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -72,13 +73,6 @@ class _LazyGroup(click.Group):
         module, attribute, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(import_module(module), attribute)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"there is no command '{args[0]}'; {nearest(args[0], COMMANDS)}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -157,7 +157,7 @@ def _serve(options: Shared, base: KnowledgeBase, collection: Collection, *, is_p
         now = collection.promote() if is_promotion else collection.rollback()
     keys = write_recipe(base.settings.root, collection.name, before.recipe, now.recipe)
     if options.format == "table":
-        print(f"{now.name} serves '{collection.name}' now: {_recipe(now)}")
+        render.tell(f"{now.name} serves '{collection.name}' now: {_recipe(now)}")
     else:
         _print_one(options, _generation_object(now))
     if keys:
@@ -177,7 +177,7 @@ def print_built(options: Shared, collection: Collection, job: Job) -> None:
         _print_one(options, found)
     else:
         name = "" if status is None else f" {status.generation.name}"
-        print(
+        render.tell(
             f"built{name}: {render.counted(job.counts.read, 'document')}, "
             f"{render.counted(job.counts.embedded, 'text')} embedded, {job.seconds:.1f} s, job {job.id}"
         )
@@ -210,10 +210,11 @@ def _print_gate(options: Shared, gate: Gate) -> None:
         _print_one(options, asdict(gate))
         return
     if gate.reason:
-        print(f"not compared with the generation that serves: {gate.reason}")
+        render.tell(f"not compared with the generation that serves: {gate.reason}")
         return
     kind = "judged" if gate.judged else "made"
-    print(f"compared on {gate.documents:,} documents by {gate.queries:,} {kind} queries:")
+    queries = "query" if gate.queries == 1 else "queries"
+    print(f"compared on {render.counted(gate.documents, 'document')} by {gate.queries:,} {kind} {queries}:")
     print(f"  overlap@10   {gate.overlap:.3f}")
     what = "documents that answer" if gate.judged else "the ten that serve"
     print(f"  rank change  {gate.rank_change:+.2f} ({what})")
@@ -224,7 +225,7 @@ def _print_gate(options: Shared, gate: Gate) -> None:
 
 def _print_estimate(options: Shared, estimate: ReembedEstimate) -> None:
     if options.format == "table":
-        print(_told(estimate))
+        render.tell(_told(estimate))
     else:
         _print_one(options, asdict(estimate))
 
@@ -256,7 +257,8 @@ def _told(estimate: ReembedEstimate) -> str:
 
 def _recipe(generation: StoredGeneration) -> str:
     recipe = generation.recipe
-    return f"{recipe.model}, chunks {recipe.chunk_tokens}/{recipe.chunk_overlap}, {render.short(recipe.template, 60)}"
+    template = recipe.template.replace("\n", "\\n")  # as it is written in config.toml
+    return f"{recipe.model}, chunks {recipe.chunk_tokens}/{recipe.chunk_overlap}, {render.short(template, 60)}"
 
 
 def _generation_object(generation: StoredGeneration) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import textwrap
 import unicodedata
 from dataclasses import asdict
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,15 +124,24 @@ _COMMAND: Final = re.compile(r"(?<=: )kb \S.*$")
 
 def say(text: str, indent: str = "") -> None:
     """Print one line on stderr, harmless; on a terminal it is broken between words, as a terminal does not do."""
+    _print_line(text, indent, sys.stderr)
+
+
+def tell(text: str) -> None:
+    """Print one line of a result on stdout; as ``say``."""
+    _print_line(text, "", sys.stdout)
+
+
+def _print_line(text: str, indent: str, stream: TextIO) -> None:
     line = indent + plain(text)
-    if sys.stderr.isatty():
+    if stream.isatty():
         # Nothing is broken that somebody may want to copy: options, paths, ids, and a command that ends the line.
         width = shutil.get_terminal_size().columns
         deeper = indent + "  "
         line = _COMMAND.sub(lambda found: found[0].replace(" ", "\0"), line).replace(" %", "\0%")
         line = textwrap.fill(line, width, subsequent_indent=deeper, break_long_words=False, break_on_hyphens=False)
         line = line.replace("\0", " ")
-    print(line, file=sys.stderr)
+    print(line, file=stream)
 
 
 def short(value: object, limit: int = _MAX_CELL) -> str:

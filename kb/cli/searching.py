@@ -207,10 +207,12 @@ def _print_answers(
             for row in (*map(render.hit_object, hits), *({"facet": facet_object(one)} for one in hits.facets))
         ]
         render.print_rows(rows, options.format, columns=[])
-    for hits in answers:
+    for number, hits in enumerate(answers):
         if options.format == "table":
             if several:
-                render.console().print(f"\n{hits.query}", style="bold", markup=False, highlight=False)
+                if number:
+                    print()
+                render.console().print(hits.query, style="bold", markup=False, highlight=False)
             _print_hits(hits, beside)
             if hits and hits.facets:
                 render.console().print()

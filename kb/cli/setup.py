@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kb.cli import render
+from kb.cli.group import NearestGroup
 from kb.cli.options import Shared, shared
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def init(
     options.note("edit it, then: kb import FILE")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=NearestGroup, invoke_without_command=True)
 @shared
 @click.pass_context
 def collections(ctx: click.Context, options: Shared) -> None:
@@ -80,6 +81,19 @@ def collections(ctx: click.Context, options: Shared) -> None:
     """
     if ctx.invoked_subcommand is None:
         _list_collections(options)
+
+
+@collections.command("list")
+@shared
+def list_collections(options: Shared) -> None:
+    """List the collections with their model, text template and fields.
+
+    \b
+    Examples:
+      kb collections list
+      kb collections list --format json
+    """
+    _list_collections(options)
 
 
 @collections.command("delete")

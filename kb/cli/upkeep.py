@@ -60,7 +60,7 @@ def verify(options: Shared, full: bool) -> int:
       kb verify
       kb verify --full --format json
     """
-    with options.open() as base:
+    with options.open() as base, working(options, "comparing"):
         problems = list(base.verify(collection=options.collection, full=full, on_note=options.note))
     rows = [asdict(problem) for problem in problems]
     if options.format == "table":

@@ -14,6 +14,7 @@ from kb.index.quarantine import QUARANTINE, quarantine
 from kb.index.records import JITTER, Candidate, MetadataValue, Record, jittered, record_id
 from kb.index.seal import FOLDER
 from kb.index.server import Served
+from kb.index.sharing import read_note
 from kb.index.values import field_value, index_value
 from kb.index.word_files import is_known, seal_words, word_damage
 from kb.index.word_query import WordQuery
@@ -57,6 +58,7 @@ __all__ = [
     "orphan_words",
     "quarantine",
     "reach",
+    "read_note",
     "read_owner",
     "record_id",
     "remove_words",

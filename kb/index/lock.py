@@ -121,6 +121,7 @@ def locked(storage: Path) -> LockedError:
 
 def _command() -> str:
     # Only the program and its verb: the rest of the command line may carry what people search for.
-    name = Path(sys.argv[0]).name or "python"
+    program = Path(sys.argv[0])
+    name = "kb" if program.parts[-2:] == ("kb", "__main__.py") else program.name or "python"
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    return f"{name} {verb}".strip()[:60] if name == "kb" or "__main__" in name else name[:60]
+    return f"{name} {verb}".strip()[:60] if name == "kb" else name[:60]

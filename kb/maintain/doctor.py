@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from kb import __version__, config
 from kb import catalog as cat
 from kb.errors import KBError
-from kb.index import is_held, read_owner
+from kb.index import is_held, read_note, read_owner
 from kb.maintain import doctor_catalog, doctor_index, surroundings
 from kb.maintain.filesystem import brief_life, file_system_of, hazard
 from kb.maintain.finding import Examination, Fact, Finding, Severity
@@ -115,6 +115,13 @@ def _owner(storage: Path) -> Iterator[Fact | Finding]:
         yield Fact("owner", "this process")
         return
     yield Fact("owner", str(owner or "another process") if held else "nobody")
-    if held:
+    served = read_note(storage) if held else None
+    if served is not None:
+        message = (
+            f"kb index serve (process {served.pid}) serves the index at {served.host}:{served.port}: all processes "
+            "search and write through it; rebuild and purge have to wait until it is stopped"
+        )
+        yield Finding("lock", Severity.NOTE, message, "kb index status")
+    elif held:
         message = f"owned by {owner or 'another process'}: searching works, writing has to wait"
         yield Finding("lock", Severity.NOTE, message)

@@ -54,6 +54,11 @@ def look(storage: Path, settings: Settings | None, *, owned: bool) -> Iterator[F
         message = f"the catalog was written by kb {by}, which is newer than this one"
         yield Finding("catalog", Severity.ERROR, message, f"pip install 'kb>={by}'")
         return
+    damage = cat.look_for_damage(path, in_use=owned)
+    if damage == cat.FOREIGN:
+        yield Finding("catalog", Severity.WARNING, f"{path} is only read: {damage}", "kb verify")
+    elif damage is not None:
+        yield Finding("catalog", Severity.ERROR, f"{path} is damaged, and only read: {damage}", RESTORE)
     if found.is_older:
         message = "the catalog is of an earlier release: the next opening copies and migrates it"
         yield Finding("catalog", Severity.NOTE, message)

@@ -163,7 +163,7 @@ def compact(catalog: cat.Catalog, storage: Path, indexes: Indexes, plan: Compact
 
     Raises:
         LimitError: There is not enough room to write the catalog anew.
-        LockedError: Another process keeps reading; all is done but emptying the log of the catalog.
+        LockedError: As ``gc``; or another process keeps reading: all is done but emptying the log of the catalog.
         UsageError: This thread is in the middle of an atomic import.
     """
     if catalog.is_writing:
@@ -175,6 +175,8 @@ def compact(catalog: cat.Catalog, storage: Path, indexes: Indexes, plan: Compact
             unchanged="nothing was compacted",
             hint="free space, try again",
         )
+    if plan.rebuilds or _segments(storage, plan.gc):
+        indexes.ownership.take_alone()
     began, before = time.monotonic(), live_bytes(storage)
     with catalog.read() as connection:
         collections = cat.list_collections(connection)
@@ -205,12 +207,17 @@ def _collect(catalog: cat.Catalog, storage: Path, indexes: Indexes, plan: GcPlan
             cat.count_change_everywhere(connection)
     failpoint("compact_vectors")
     yield Step("deleting files that nothing uses", 3, of)
-    segments = [storage / one.path for one in plan.rubbish if one.path.startswith(f"{FOLDER}/")]
+    segments = _segments(storage, plan)
     if segments:
         indexes.sweep()
     for one in plan.rubbish:
         if storage / one.path not in segments:
             delete(storage / one.path)
+
+
+def _segments(storage: Path, plan: GcPlan) -> list[Path]:
+    """Return the folders that Chroma has left behind, and deletes nothing of while it is served."""
+    return [storage / one.path for one in plan.rubbish if one.path.startswith(f"{FOLDER}/")]
 
 
 def _drop_generations(catalog: cat.Catalog, indexes: Indexes, plan: GcPlan) -> None:

@@ -798,6 +798,7 @@ def test_where_the_knowledge_base_is(cli: Run, home: Path, tmp_path: Path, monke
     ("arguments", "message"),
     [
         (["serch", "x"], "there is no command 'serch'; did you mean 'search'?"),
+        (["collections", "lst"], "there is no command 'lst'; did you mean 'list'? valid: delete, list"),
         (["search", "x", "--limitt", "3"], "--limitt"),
         (["search"], "say what to look for, or name a document with --like"),
         (["import", "in.csv", "--input", "xml"], "'xml'"),

@@ -91,6 +91,7 @@ def test_judgements_are_shown_listed_and_removed(cli):
     assert (ran.code, json.loads(ran.out)) == (0, {"removed": 2})
     ran = cli("judge", "red fruit", "--remove", "--format", "table")
     assert (ran.code, ran.out) == (4, "removed 0 judgements\n")
+    assert ran.err == "nothing was judged like that: kb judge --list shows what was\n"
 
 
 @pytest.mark.parametrize(

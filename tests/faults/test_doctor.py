@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import kb
-from kb.maintain import Finding, Severity, doctor, examine
+from kb.maintain import Fact, Finding, Severity, doctor, examine
 from kb.maintain.filesystem import FileSystem, brief_life, file_system_of, hazard
 from kb.maintain.manifest import Manifest
 from kb.maintain.surroundings import CHROMADB, chromadb_findings, holders, variable_findings
@@ -202,6 +202,63 @@ def test_it_works_while_another_process_owns_the_knowledge_base(stored: Path) ->
         owner.communicate()
 
 
+def test_beside_an_index_server_everybody_writes(stored: Path) -> None:
+    with kb.open(stored) as base:
+        base.own()
+        note = {"host": "127.0.0.1", "port": 4711, "pid": 99, "since": "2026-01-01 00:00:00 UTC"}
+        (stored / ".kb" / "server.json").write_text(json.dumps(note))
+        found = list(doctor._owner(stored / ".kb"))
+        assert found == [Fact("owner", "this process")]
+    code = (
+        "import sys; from pathlib import Path; from kb.index.lock import acquire;"
+        "from kb.index.sharing import ServerNote, write_note; storage = Path(sys.argv[1]); lock = acquire(storage);"
+        "write_note(storage, ServerNote('127.0.0.1', 4711, 99, '')); print('mine', flush=True); sys.stdin.read()"
+    )
+    server = subprocess.Popen(
+        [sys.executable, "-c", code, str(stored / ".kb")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"mine\n"
+        (finding,) = (one for one in examine(stored).findings if one.code not in ALWAYS)
+        message = (
+            "kb index serve (process 99) serves the index at 127.0.0.1:4711: all processes search and write through it; "
+            "rebuild and purge have to wait until it is stopped"
+        )
+        assert finding == Finding("lock", Severity.NOTE, message, "kb index status")
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_a_verification_without_a_difference_is_noted(stored: Path) -> None:
+    with kb.open(stored) as base:
+        assert list(base.verify(collection="articles")) == []
+        assert {fact.name: fact.value for fact in base.doctor().facts}["last verify"] == "never"
+        assert list(base.verify()) == []
+        examined = base.doctor()
+        assert {fact.name: fact.value for fact in examined.facts}["last verify"] != "never"
+        assert [finding.code for finding in examined.findings] == ["backup"]
+
+
+def test_a_verification_with_a_difference_is_not_noted(stored: Path) -> None:
+    with kb.open(stored) as base:
+        assert list(base.verify()) == []
+        before = {fact.name: fact.value for fact in base.doctor().facts}["last verify"]
+    with closing(sqlite3.connect(stored / ".kb" / "catalog.sqlite3")) as database, database:
+        noted = "2026-01-02T03:04:05.000006Z"
+        database.execute("UPDATE catalog_info SET value = ? WHERE name = 'last_verify'", [noted])
+        database.execute("UPDATE documents SET fields = replace(fields, 'a1', 'zz')")
+        database.execute("UPDATE documents SET text_hash = zeroblob(32) WHERE key = 'a1'")
+    with kb.open(stored) as base:
+        assert list(base.verify(full=True)) != []
+        assert before != "never"
+        assert {fact.name: fact.value for fact in base.doctor().facts}["last verify"] == "2026-01-02 03:04:05 UTC"
+
+
 def test_a_process_that_opened_chroma_past_the_lock_is_named(stored: Path) -> None:
     database = stored / ".kb" / "chroma" / "chroma.sqlite3"
     code = "import sys; f = open(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
@@ -263,6 +320,10 @@ def test_what_was_put_aside_or_left_behind_is_named(stored: Path) -> None:
 def test_when_it_was_last_verified_and_backed_up(stored: Path) -> None:
     with closing(sqlite3.connect(stored / ".kb" / "catalog.sqlite3")) as database, database:
         database.execute("INSERT OR REPLACE INTO catalog_info VALUES ('last_verify', '2026-01-02T03:04:05.000006Z')")
+    (foreign,) = (finding for finding in examine(stored).findings if finding.code == "catalog")
+    message = f"{stored}/.kb/catalog.sqlite3 is only read: something else than kb has written to it since it was closed"
+    assert foreign == Finding("catalog", Severity.WARNING, message, "kb verify")
+    (stored / ".kb" / "catalog.closed").unlink()
     for name, manifest in (
         ("one", Manifest("one", "2026-01-01T00:00:00.000000Z", "0.1.0", "0006", None, (), (), 0, 0).to_json()),
         ("two", Manifest("two", "2026-02-01T00:00:00.000000Z", "0.1.0", "0006", None, (), (), 0, 0).to_json()),

@@ -341,8 +341,11 @@ def test_faults_H7_A4_a_killed_purge_is_named_and_finished(step, closed, run_kb,
         assert found(articles, "plain body number 7")[0] == "d7"
         assert "secret" not in found(articles, f"{SECRET} file")
         assert list(base.verify(full=True)) == []
-    again = run_kb("purge", *(["secret"] if step == "purge_before" else []), "--yes", "--format", "json")
+    # What was interrupted has been confirmed, and is not asked again.
+    again = run_kb("purge", *(["secret", "--yes"] if step == "purge_before" else []), "--format", "table")
     assert again.code == 0, again.err
+    done = "purged 1 document" if step == "purge_before" else "finished the purge that was interrupted"
+    assert again.out.splitlines()[0] == done
     assert files_with(closed, *needles) == set()
     with kb.open(closed) as base:
         assert found(base.collection(), "plain body number 7")[0] == "d7"
