@@ -451,7 +451,8 @@ def test_faults_H9_the_disk_is_bounded_after_a_hundred_cycles(base, articles, ro
 
 
 @pytest.mark.parametrize(
-    "step", ["compact_before", "compact_vectors", "compact_files", "compact_rewritten", "compact_index"]
+    "step",
+    ["compact_before", "compact_generations", "compact_vectors", "compact_files", "compact_rewritten", "compact_index"],
 )
 def test_faults_H9_a_killed_compaction_is_finished_by_the_next(step, closed, run_kb):
     with kb.open(closed) as base:
