@@ -243,7 +243,7 @@ def test_queries_are_asked_in_batches_and_every_batch_is_told_of(fruit, encoder,
     steps = list(fruit.evaluate_steps(queries, wanted=Wanted(("semantic", "hybrid"))))
     assert steps[:-1] == [EvaluationStep(0, 70), EvaluationStep(32, 70), EvaluationStep(64, 70)]
     assert (steps[-1].done, steps[-1].total, steps[-1].evaluation is not None) == (70, 70, True)
-    assert [len(batch) for batch in batches] == [64, 64, 12]
+    assert [len(batch) for batch in batches] == [32, 32, 6]  # each text once, whatever the number of modes
     seen: list[EvaluationStep] = []
     found = fruit.evaluate(queries, wanted=Wanted(("semantic", "hybrid")), progress=seen.append)
     assert (found, seen) == (steps[-1].evaluation, steps)
