@@ -12,7 +12,7 @@ import pytest
 
 import kb
 from kb.cli import main, render
-from tests.conftest import CONFIG, Ran, make
+from tests.conftest import CONFIG, FakeEncoder, Ran, make
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -327,6 +327,8 @@ def test_models_side_by_side(cli, queries, pairs, monkeypatch):
 
     again = known.known_model("hashing-256")
     monkeypatch.setattr(models, "known_model", lambda name: again if name == "second" else known.known_model(name))
+    # Two models under names of their own: a collection remembers what its model calls itself.
+    monkeypatch.setattr("kb.model_trials.open_encoder", lambda model, _settings: FakeEncoder(model=model))
     arguments = (
         "compare-models",
         "hashing-256",
