@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,10 @@ def read(data: bytes, format: str, encoding: str | None = None, limits: Limits =
             sql = "SELECT * FROM t" if path.suffix == ".db" else None
             source = open_source(str(path), Reading(encoding=encoding, sql=sql), limits=limits)
             writer = open_rejects(str(Path(folder, "rejects")), source, resume_at=None)
-            for row in source.rows():
-                rows.append(row)
-                writer.write(row, row.problem or "a, reason")
-            writer.close()
+            with closing(writer):
+                for row in source.rows():
+                    rows.append(row)
+                    writer.write(row, row.problem or "a, reason")
         except KBError as error:
             assert error.what and (error.unchanged or error.exit_code == 2)
             return None
