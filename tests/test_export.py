@@ -223,8 +223,8 @@ def test_whoever_interrupts_an_export_finds_nothing_of_it(
     def interrupted(*_: object) -> Sequence[object]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kb.curate.exporting.json.loads", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("kb.curate.exporting.json.loads", interrupted)
         articles.export(tmp_path / "out.csv")
     assert list(tmp_path.iterdir()) == [tmp_path / "base"]
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 import kb
+from kb import catalog as cat
 from kb.catalog import JobStatus
 from kb.errors import ConflictError, UsageError
 from kb.reembedding import ReembedRequest
@@ -475,9 +476,9 @@ def test_vectors_that_are_collected_before_they_are_used_are_made_again(base, fi
     collected = 0
     for step in filled.reembed_steps(OTHER):
         if step.job.counts.embedded and not collected:
-            plan = base.plan_gc()
-            collected = plan.vectors
-            base.gc(plan)
+            assert base.plan_gc().vectors == 0  # what an unfinished build has made is no garbage, but a purge takes it
+            with base.catalog.write() as connection:
+                collected = cat.delete_unused_vectors(connection, all_of_them=True)
     assert collected == 12
     assert step.job.status is JobStatus.DONE
     filled.promote()
