@@ -113,7 +113,7 @@ def test_the_columns_of_jobs_are_the_same_whatever_stands_in_them(
     assert cli("jobs", "--format", "table").out.splitlines()[0].split() == columns.split()
     request = ImportRequest((f"/data/{'long-name-' * 12}.csv",), fingerprints=("x",)).to_json()
     store(home, 1, status="running", read=123_456_789, rejected=1_000_000, seconds=1e6, request=request)
-    monkeypatch.setattr(kb.KnowledgeBase, "other_owner", lambda _self: "another process")
+    monkeypatch.setattr("kb.ingest.cancelling.alive", lambda _storage: {"20200101-000000-000000"})
     shown = cli("jobs", "--format", "table").out.splitlines()
     assert shown[0].split() == columns.split()
     assert max(map(len, shown)) <= int(width)
@@ -146,7 +146,7 @@ def test_a_running_job_has_a_rate_and_the_time_that_is_left(
         home, 1, status="running", read=50_000, new=50_000, seconds=50.0, position=250, total=1_000, source="feed",
         warnings='["the id 007 lost its zeros"]',
     )  # fmt: skip
-    monkeypatch.setattr(kb.KnowledgeBase, "other_owner", lambda _self: "another process")
+    monkeypatch.setattr("kb.ingest.cancelling.alive", lambda _storage: {"20200101-000000-000000"})
     shown = table(cli("jobs", "show", "20200101-000000-000000", "--format", "table").out)
     assert shown["status"] == "running"
     assert shown["source"] == "feed"
@@ -256,7 +256,7 @@ def test_a_cancellation_that_takes_longer_is_told(
     cli: Run, home: Path, job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(home, 1, status="running")
-    monkeypatch.setattr(kb.KnowledgeBase, "other_owner", lambda _self: "another process")
+    monkeypatch.setattr("kb.ingest.cancelling.alive", lambda _storage: {"20200101-000000-000000"})
     ran = cli("jobs", "cancel", "20200101-000000-000000", "--wait", "0")
     assert (ran.code, json.loads(ran.out)["status"]) == (1, "running")
     assert ran.err == "20200101-000000-000000 is still writing a batch; it ends with that one\n"
