@@ -133,7 +133,8 @@ def delete_collection(base: KnowledgeBase, name: str) -> int:
 def _alone(base: KnowledgeBase) -> cat.Catalog:
     """Become the owner, alone, before anything is changed: a server would go on with the files that are to go."""
     catalog = base.own()
-    base.indexes.ownership.take_alone()
+    if not base.indexes.ownership.sharing.is_foreign:  # a server elsewhere has its own files: nothing here is in use
+        base.indexes.ownership.take_alone()
     return catalog
 
 
